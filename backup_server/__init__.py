@@ -1,0 +1,59 @@
+"""The cloud backup of an offline-first portfolio: every backup kept for good, as a JSON file."""
+
+import logging
+import sys
+
+from flask import Flask, Response, request
+
+from . import access, body, cli, errors, worker
+from .routes import blueprint
+from .settings import Settings, SettingsError
+from .storage import Storage
+
+__all__ = ["create_app"]
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Build the WSGI application, from the environment unless it is given settings.
+
+    Makes the storage directory if it is missing. Raises SettingsError, whose text is one line,
+    for a setting that makes no sense.
+    """
+    settings = settings or Settings.from_environ()
+    _log_to_stdout()
+    storage = Storage(settings.data_dir)
+    try:
+        storage.prepare()
+    except OSError as error:
+        allowed = f"{error.strerror}; give a directory that can be made and read"
+        raise SettingsError("DATA_DIR", str(settings.data_dir), allowed) from error
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_BODY_BYTES"] = settings.max_body_bytes
+    app.extensions["backup_storage"] = storage
+    app.url_map.merge_slashes = False  # whose redirects would be HTML
+    access.register(app, settings)
+    errors.register(app)
+    app.after_request(_keep_readable)
+    app.register_blueprint(blueprint)
+    app.cli.add_command(cli.verify)
+    app.cli.add_command(cli.list_backups)
+    worker.answer_errors_in_json()
+    return app
+
+
+def _keep_readable(response: Response) -> Response:
+    """Let a client that is refused while it sends get to read why."""
+    # Not one that is dropped for keeping a thread waiting.
+    if response.status_code >= 400 and response.status_code not in (408, 503):
+        body.drain_after(response, request._get_current_object())
+    return response
+
+
+def _log_to_stdout() -> None:
+    log = logging.getLogger("backup_server")
+    if not log.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        log.propagate = False

@@ -1,0 +1,39 @@
+"""The gunicorn settings this server is shipped with, as a configuration module of gunicorn's.
+
+``python -m backup_server`` uses them, and so does any
+``gunicorn -c python:backup_server.gunicorn_conf 'backup_server:create_app()'``; flags and
+``GUNICORN_CMD_ARGS`` come on top.
+"""
+
+import os
+
+from .settings import Settings
+
+_settings = Settings.from_environ()
+_host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
+
+bind = f"{_host}:{_settings.port}"
+workers = _settings.workers
+worker_class = "backup_server.worker.Worker"
+logger_class = "backup_server.worker.Logger"
+# Threads are made as they are needed; most wait for a client's bytes or the disk.
+threads = 128
+# With the files open for 128 requests, fewer than the 1,024 descriptors a process usually has.
+worker_connections = 600
+# Longer than proxies keep an idle connection (60 s in nginx), or one would send a request on a
+# connection that is just being closed.
+keepalive = 75
+# An upload in flight when the server is told to stop has so many seconds to end.
+graceful_timeout = 60
+preload_app = True
+accesslog = "-"
+# The heartbeat file; on a disk, a slow one would get the worker killed.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+control_socket_disable = True
+# Headers by which a proxy may set the path that is asked for; none is to.
+forwarder_headers = ""
+
+
+def post_fork(arbiter, worker):
+    """Let a worker know of the signals that arrive before it has handlers of its own."""
+    worker.early_signals = arbiter.SIG_QUEUE

@@ -1,0 +1,51 @@
+"""The names of backups: what an id looks like, and which id comes after another.
+
+An id is the server's UTC time, ``2026-02-01T10-54-27``. A second one in the same second gets a
+counter after that, ``2026-02-01T10-54-27-0001``, so that ids sort as text in the order they were
+made. The Express server's ids, ``2026-02-01T10-54-27-123Z-ab12``, are read but no longer made.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+_SECOND = r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d"
+_OURS = re.compile(rf"({_SECOND})(?:-(\d{{4}}))?", re.ASCII)
+_ID = re.compile(rf"{_SECOND}(?:-\d{{4}}|-\d{{3}}Z-[0-9a-z]{{1,12}})?", re.ASCII)
+_FILE_NAME = re.compile(rf"backup-({_ID.pattern})\.json", re.ASCII)
+_FORMAT = "%Y-%m-%dT%H-%M-%S"
+
+
+def is_id(text: str) -> bool:
+    """Tell whether this text has the form of an id, ours or the Express server's."""
+    return _ID.fullmatch(text) is not None
+
+
+def file_name(backup_id: str) -> str:
+    """Return the name of a backup's file."""
+    return f"backup-{backup_id}.json"
+
+
+def id_of(name: str) -> str | None:
+    """Return the id in a backup's file name, or None for any other file."""
+    match = _FILE_NAME.fullmatch(name)
+    return match[1] if match else None
+
+
+def next_id(last: str, now: datetime) -> str:
+    """Return the id for a backup made now, greater as text than every id up to ``last``.
+
+    ``last`` may be empty. Where the clock stands behind it (a step back, or more than 9,999
+    backups in a second), order is kept and the id runs ahead of the clock.
+    """
+    second = now.strftime(_FORMAT)
+    if second > last:
+        return second
+    ours = _OURS.fullmatch(last)
+    if ours and ours[2] != "9999":
+        return f"{ours[1]}-{int(ours[2] or 0) + 1:04}"
+    # An Express id's milliseconds, or a counter at its end, leave no room behind them.
+    try:
+        moment = datetime.strptime(last[:19], _FORMAT).replace(tzinfo=UTC)
+        return (moment + timedelta(seconds=1)).strftime(_FORMAT)
+    except (ValueError, OverflowError):  # a file named by hand, on no day of the calendar
+        return second

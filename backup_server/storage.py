@@ -1,0 +1,371 @@
+"""The storage directory: every write, delete and open of a backup's file.
+
+On disk, in the directory itself:
+
+- ``backup-<id>.json``: one stored document each, never changed once it has this name;
+- ``.upload-<random>.tmp``: an upload on its way, locked by its owner (flock) for as long as that
+  lives, so that a starting server can tell what a killed one left;
+- ``.last-id``: the newest id given, and the lock under which ids and keys are given;
+- ``.keys/<key>``: a symbolic link whose target is the file stored with this key. One that dangles
+  counts for nothing, so deleting a backup, or dying before it got its name, forgets the key.
+
+A backup's bytes are synced before it gets its name, by a link that fails if the name is taken, and
+the directory is synced before anyone is told. Threads, processes and hosts are put in order by the
+flock on ``.last-id`` alone, held for a few system calls and never across a sync. What is not done:
+locking against programs that change the directory behind the server's back, and repairing files.
+"""
+
+import errno
+import fcntl
+import io
+import logging
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from . import document, ids
+from .catalog import Catalog
+from .document import Document, Head, Receipt, Upload
+from .errors import BackupError, DamagedBackup, NoRoom, Unavailable, UnknownBackup
+
+log = logging.getLogger("backup_server")
+
+_TEMPORARY = re.compile(r"\.upload-[0-9a-z_]{8,32}\.tmp", re.ASCII)
+_CHUNK = 256 * 1024
+_LARGE = 1024 * 1024
+_hashers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hasher")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class _IdTaken(Exception):
+    """A file already has the name that a new backup was to get."""
+
+
+class Storage:
+    """One storage directory, which other threads, processes and hosts may share.
+
+    Every method raises NoRoom when the disk or quota is full, and Unavailable when the directory
+    or the disk under it fails otherwise; then nothing was stored.
+    """
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.catalog = Catalog(directory)
+        self._last_id = directory / ".last-id"
+        self._keys = directory / ".keys"
+
+    def prepare(self) -> None:
+        """Make the directory if it is missing, and remove what killed servers left in it."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for name in os.listdir(self.directory):
+            if _TEMPORARY.fullmatch(name):
+                self._remove_abandoned(self.directory / name)
+        try:
+            self.check()
+        except BackupError as error:  # what is stored can be read all the same
+            log.error("%s", error)
+
+    def check(self) -> None:
+        """Raise NoRoom or Unavailable if it is plain that no backup can be stored now."""
+        with _explained("The storage directory cannot be used"):
+            status = os.statvfs(f"{self.directory}/")  # which a file in its place is not
+            if not os.access(self.directory, os.W_OK | os.X_OK):
+                user = os.geteuid()
+                raise Unavailable(
+                    f"The storage directory {self.directory} cannot be written by user {user}; "
+                    f"if it is another user's, let root run: chown -R {user} {self.directory}."
+                )
+        # Some network file systems report no totals at all.
+        if (status.f_blocks and not status.f_bavail) or (status.f_files and not status.f_favail):
+            raise NoRoom(f"There is no room left on the disk of {self.directory}.")
+
+    @contextmanager
+    def spool(self) -> Iterator[BinaryIO]:
+        """Open a file without a name, in the directory's file system, for a body to check."""
+        with (
+            _explained("The upload cannot be received"),
+            tempfile.TemporaryFile(dir=self.directory, prefix=".upload-", suffix=".tmp") as file,
+        ):
+            yield file
+
+    def add(self, upload: Upload, key: str | None = None) -> tuple[Receipt, bool]:
+        """Store an upload durably; return its receipt, and whether it is new.
+
+        With a key that is known already nothing is stored, and the receipt is the first one's.
+        """
+        with _explained("The backup could not be stored"):
+            while True:
+                try:
+                    return self._add(upload, key)
+                except _IdTaken:
+                    continue  # by a file that .last-id does not know of; an id is given once
+
+    def find(self, key: str) -> Receipt | None:
+        """Return the receipt of the backup stored with this key, once it is durable, or None."""
+        with _explained("The key could not be looked up"):
+            receipt = self._stored_with(key)
+            if receipt is not None:
+                self._sync(key)
+            return receipt
+
+    def open(self, backup_id: str) -> tuple["StoredFile", Head]:
+        """Open a backup for reading; raise UnknownBackup, or DamagedBackup for half a file."""
+        with _explained("The backup could not be read"):
+            descriptor, size = self.catalog.open(backup_id)
+            try:
+                head = self.catalog.head_of(descriptor, size, backup_id)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            return StoredFile(descriptor), head
+
+    def open_latest(self) -> tuple["StoredFile", Head]:
+        """Open the newest readable backup; raise UnknownBackup if there is none."""
+        with _explained("The backups could not be listed"):
+            for backup_id, _ in self.catalog.newest_first():
+                with suppress(UnknownBackup):  # deleted since it was listed
+                    return self.open(backup_id)
+        raise UnknownBackup("There is no backup yet.")
+
+    def page(self, limit: int | None, before: str | None) -> tuple[list[bytes], str | None]:
+        """Return listing entries as JSON, newest first, and the id to go on before, if any."""
+        with _explained("The backups could not be listed"):
+            entries, last = [], None
+            for backup_id, entry in self.catalog.newest_first(before):
+                if len(entries) == limit:
+                    return entries, last
+                entries.append(entry)
+                last = backup_id
+            return entries, None
+
+    def delete(self, backup_id: str) -> None:
+        """Delete a backup and its key, durably; raise UnknownBackup unless there is one."""
+        with _explained("The backup could not be deleted"):
+            try:
+                key = self.catalog.head(backup_id).key
+            except DamagedBackup:
+                key = None
+            with self._exclusive():
+                try:
+                    os.unlink(self.directory / ids.file_name(backup_id))
+                except FileNotFoundError:
+                    raise UnknownBackup("There is no backup with this id.") from None
+                if key is not None and self._target(key) == backup_id:
+                    os.unlink(self._keys / key)
+            self._sync(None)
+
+    def _add(self, upload: Upload, key: str | None) -> tuple[Receipt, bool]:
+        now = datetime.now(UTC)
+        backup_id = self._next_id(now)
+        content = document.render(upload, backup_id, iso(now), key)
+        with self._temporary() as (descriptor, temporary):
+            _write(descriptor, content)
+            os.fsync(descriptor)
+            first = self._publish(descriptor, temporary, backup_id, key)
+        try:
+            self._sync(key)
+        except OSError:
+            # Not durable, so not stored. With a key it stays all the same: a retry in another
+            # process may have been answered with its receipt.
+            if key is None:
+                os.unlink(self.directory / ids.file_name(backup_id))
+            raise
+        return first or content.receipt, first is None
+
+    def _remove_abandoned(self, path: Path) -> None:
+        """Remove a temporary file unless the process that writes it is alive."""
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                log.error("%s cannot be removed: %s", path.name, error)
+            return
+        try:
+            if _lock_unless_locked(descriptor):
+                _remove(path)
+                log.info("removed %s, left by a server that was killed", path.name)
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _temporary(self) -> Iterator[tuple[int, Path]]:
+        """Create a temporary file, locked, and remove it at the end whatever happens."""
+        while True:
+            path = self.directory / f".upload-{secrets.token_hex(8)}.tmp"
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            try:
+                # A server that starts between open and flock takes the file for abandoned.
+                if _lock_unless_locked(descriptor) and os.fstat(descriptor).st_nlink:
+                    yield descriptor, path
+                    return
+            finally:
+                _remove(path)
+                os.close(descriptor)
+
+    def _publish(
+        self, descriptor: int, temporary: Path, backup_id: str, key: str | None
+    ) -> Receipt | None:
+        """Give a synced file its name and its key, unless a backup was stored with the key before.
+
+        Returns the receipt of that one. Raises _IdTaken if the name is another file's.
+        """
+        if key is None:
+            self._link(descriptor, temporary, backup_id)
+            return None
+        with self._exclusive():
+            if first := self._stored_with(key):
+                return first
+            if (self.directory / ids.file_name(backup_id)).exists():
+                raise _IdTaken  # or the key would lead to a backup that is not this one
+            self._keys.mkdir(exist_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(self._keys / key)
+            # First the key: a crash in between leaves a link that dangles, not a second backup.
+            os.symlink(Path("..") / ids.file_name(backup_id), self._keys / key)
+            try:
+                self._link(descriptor, temporary, backup_id)
+            except BaseException:
+                _remove(self._keys / key)
+                raise
+        return None
+
+    def _link(self, descriptor: int, temporary: Path, backup_id: str) -> None:
+        try:
+            os.link(temporary, self.directory / ids.file_name(backup_id))
+        except FileExistsError:
+            # Over NFS the answer to a link that was made may be lost; then the repeated call
+            # fails, but the file has two names (open(2), O_EXCL).
+            if os.fstat(descriptor).st_nlink != 2:
+                raise _IdTaken from None
+
+    def _stored_with(self, key: str) -> Receipt | None:
+        """Return the receipt of the backup a key leads to, if that says it was stored with it."""
+        backup_id = self._target(key)
+        if backup_id is None:
+            return None
+        try:
+            head = self.catalog.head(backup_id)
+        except (UnknownBackup, DamagedBackup):
+            return None
+        return head.receipt() if head.key == key else None
+
+    def _target(self, key: str) -> str | None:
+        try:
+            return ids.id_of(os.path.basename(os.readlink(self._keys / key)))
+        except FileNotFoundError:
+            return None
+
+    def _next_id(self, now: datetime) -> str:
+        with self._exclusive() as descriptor:
+            last = os.pread(descriptor, 64, 0).decode(errors="replace").strip()
+            if not ids.is_id(last):
+                last = max(self.catalog.ids(), default="")
+            backup_id = ids.next_id(last, now)
+            os.pwrite(descriptor, f"{backup_id:<31}\n".encode(), 0)
+        return backup_id
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[int]:
+        """Hold the directory's one lock, against threads, processes and hosts alike.
+
+        Yields the open ``.last-id``, whose closing, as the death of the process, releases the lock.
+        """
+        descriptor = os.open(self._last_id, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _sync(self, key: str | None) -> None:
+        """Make the directory's entries durable, those of the keys first if there is one."""
+        for directory in (self._keys, self.directory) if key else (self.directory,):
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+class StoredFile(io.FileIO):
+    """A backup's file open for reading, which calls ``on_close`` when it is closed."""
+
+    def __init__(self, descriptor: int):
+        super().__init__(descriptor)
+        self.on_close: Callable[[], None] = lambda: None
+
+    def close(self) -> None:
+        """Close the file; a second time does nothing."""
+        if not self.closed:
+            super().close()
+            self.on_close()
+
+
+class _explained:
+    """Turn an OSError into NoRoom or Unavailable, with what could not be done and why.
+
+    Not a generator: on Python 3.12 and 3.13 an exception caught in one refers to itself, and would
+    keep the upload's file, which has no name but takes room, until the garbage is collected.
+    """
+
+    def __init__(self, what: str):
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if not isinstance(error, OSError):
+            return
+        sentence = f"{self._what}: {error.strerror or error}."
+        if error.errno in _FULL:
+            raise NoRoom(sentence) from error
+        raise Unavailable(sentence) from error
+
+
+def _lock_unless_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _remove(path: Path) -> None:
+    """Remove a file that must not stay; one that can't be removed fails nothing, but is logged."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        log.error("%s stays until the next start: %s", path.name, error)
+
+
+def _write(descriptor: int, content: Document) -> None:
+    """Write a document; a large one is hashed by another processor meanwhile."""
+    if content.receipt.size < _LARGE:
+        _write_all(descriptor, b"".join((content.before, content.digest(), *content.after)))
+        return
+    hashing = _hashers.submit(content.digest)
+    for piece in (content.before, b"0" * document.DIGITS, *content.after):
+        _write_all(descriptor, piece)
+    os.pwrite(descriptor, hashing.result(), len(content.before))
+
+
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
+    left = memoryview(data)
+    while left:
+        # Not all at once: the kernel would look for as much memory in one piece, and clear it.
+        left = left[os.write(descriptor, left[:_CHUNK]) :]
+
+
+def iso(moment: datetime) -> str:
+    """Return a UTC time in ISO 8601 with milliseconds and Z, as JavaScript writes it."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Builds both containers, replaces the running ones, and returns when they are healthy and the API
+# answers through nginx.
+#
+#   ./deploy.sh                                  on this machine
+#   DOCKER_HOST=ssh://user@host ./deploy.sh      on another one, over SSH
+#
+# Nothing that runs is touched before both images are built and have been tried on the side, with
+# the settings and the storage they are to run with. The volume with the backups is never removed.
+# Settings come from .env (see .env.example). Exits 0 only if everything answered.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+# With an attestation in it an image that did not change would get another id, and be restarted.
+export BUILDX_NO_DEFAULT_ATTESTATIONS=1
+
+main() {
+  docker compose version >/dev/null || fail "Docker with Compose v2 is needed"
+  docker info >/dev/null || fail "no Docker engine answers${DOCKER_HOST:+ at $DOCKER_HOST}"
+
+  BACKUP_REVISION=$(revision Dockerfile setup.cfg constraints.txt backup_server)
+  PORTFOLIO_REVISION=$(revision portfolio)
+  export BACKUP_REVISION PORTFOLIO_REVISION
+
+  say "building backup at $BACKUP_REVISION, portfolio at $PORTFOLIO_REVISION"
+  docker compose build --quiet </dev/null || fail "the build failed; what was running is untouched"
+
+  say "trying it on the side"
+  try_storage
+  try_settings
+
+  say "replacing what runs"
+  docker compose up --detach --no-build --remove-orphans --wait --wait-timeout 300 ||
+    fail_with_logs "not healthy; the backups are untouched"
+  probe
+  summary
+}
+
+# The last commit that changed what an image is made of; other commits restart nothing.
+revision() {
+  local commit
+  commit=$(git log -1 --format=%h -- "$@" 2>/dev/null) || commit=
+  [[ -z $commit || -z $(git status --porcelain -- "$@") ]] || commit+=-modified
+  echo "${commit:-unknown}"
+}
+
+say() { echo "deploy: $*"; }
+
+fail() {
+  echo "deploy: $*" >&2
+  exit 1
+}
+
+fail_with_logs() {
+  local service state health container
+  while read -r service state health container; do
+    [[ $state == running && $health == healthy ]] && continue
+    echo "deploy: $service is $state, $health; its last lines:" >&2
+    docker logs --tail 20 "$container" >&2
+    docker inspect --format '{{range .State.Health.Log}}{{.Output}}{{end}}' "$container" |
+      awk 'NF { line = $0 } END { if (line) print "deploy: last health check: " line }' >&2
+  done < <(docker compose ps --all --format '{{.Service}} {{.State}} {{or .Health "-"}} {{.ID}}')
+  fail "$@"
+}
+
+# A one-off container of a service, beside the running one: same image, settings and storage.
+aside() { docker compose run --rm --no-deps --no-TTY "$@"; }
+
+try_storage() {
+  # The Express server ran as root, and so its volume belongs to root; this one has no such rights.
+  aside --entrypoint test backup -w /data/backups || fail "$(
+    cat <<'MESSAGE'
+the server (user 10001) cannot write to the storage directory, so nothing was replaced. This gives
+it the directory, after which ./deploy.sh goes on:
+
+  docker compose run --rm --no-deps --user 0 --cap-add CHOWN --entrypoint chown backup -R 10001:10001 /data/backups
+MESSAGE
+  )"
+}
+
+try_settings() {
+  aside backup gunicorn --check-config 'backup_server:create_app()' ||
+    fail "the backup server does not start with these settings; what was running is untouched"
+  aside portfolio nginx -e stderr -p /tmp -t -q -c /etc/nginx/conf.d/nginx.conf ||
+    fail "nginx does not start with these settings; what was running is untouched"
+}
+
+# From inside the containers: wherever DOCKER_HOST is, the ports are there.
+probe() {
+  local url
+  for url in http://127.0.0.1:8080/ http://127.0.0.1:8080/api/health \
+    "http://backup:$(docker compose exec -T backup printenv PORT)/api/health"; do
+    docker compose exec -T portfolio \
+      curl --fail --silent --show-error --max-time 10 --output /dev/null "$url" ||
+      fail_with_logs "$url, asked for in the portfolio container, does not answer"
+  done
+}
+
+summary() {
+  say "deployed to ${DOCKER_HOST:-this machine}:"
+  docker compose ps --format 'table {{.Service}}\t{{.Status}}\t{{.Ports}}'
+  docker compose ps --quiet backup | xargs docker inspect --format \
+    'backups in {{range .Mounts}}{{if eq .Destination "/data/backups"}}{{or .Name .Source}}{{end}}{{end}}'
+}
+
+main

@@ -1,0 +1,40 @@
+/**
+ * The five categories of a backup: the object stores of the host application's database that
+ * are backed up, and the key path of each. `screenshots` stays on the device.
+ */
+
+/** @typedef {'atoms'|'compositions'|'snapshots'|'voiceNotes'|'configOverrides'} Category */
+/** @typedef {Record<string, any>} StoredRecord */
+
+/** @type {readonly Category[]} In the order in which they are sent. */
+export const CATEGORIES = ['atoms', 'compositions', 'snapshots', 'voiceNotes', 'configOverrides'];
+
+/** @type {Readonly<Record<Category, string>>} */
+export const KEY_PATHS = {
+  atoms: 'slug',
+  compositions: 'id',
+  snapshots: 'id',
+  voiceNotes: 'id',
+  configOverrides: 'atomSlug',
+};
+
+/** @type {readonly Category[]} The stores whose records carry `synced`; atoms don't. */
+export const FLAGGED = ['compositions', 'snapshots', 'voiceNotes', 'configOverrides'];
+
+/**
+ * @param {unknown} name
+ * @returns {name is Category}
+ */
+export function isCategory(name) {
+  return CATEGORIES.includes(/** @type {Category} */ (name));
+}
+
+/**
+ * The one name of a record across stores; `1` and `"1"` are two keys of IndexedDB.
+ *
+ * @param {Category} category
+ * @param {IDBValidKey} key
+ */
+export function recordName(category, key) {
+  return `${category}/${JSON.stringify(key)}`;
+}

@@ -1,0 +1,23 @@
+/**
+ * What this module throws. `message` is a sentence for the person in front of the page; `cause`
+ * keeps the original error.
+ */
+export class BackupError extends Error {
+  /**
+   * @param {string} message
+   * @param {{cause?: unknown, status?: number}} [options] `status`: the server's, if it answered
+   */
+  constructor(message, { cause, status } = {}) {
+    super(message, { cause });
+    this.name = 'BackupError';
+    this.status = status;
+  }
+}
+
+/**
+ * @param {unknown} error
+ * @returns {string}
+ */
+export function messageOf(error) {
+  return error instanceof Error ? error.message : String(error);
+}

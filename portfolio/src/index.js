@@ -1,0 +1,26 @@
+/**
+ * Backs up the IndexedDB of an offline-first portfolio to its backup server.
+ *
+ * Every function throws a `BackupError` when it fails; none answers with an empty list or null
+ * instead. What happens by itself is told by the window event `eoe:backup-status`, whose
+ * `detail` is what `getBackupStatus()` returns.
+ */
+
+export { disableAutoBackup, enableAutoBackup, notifyChanged } from './auto-backup.js';
+export { createBackup, markAsSynced } from './backup.js';
+export { deleteBackup, listBackups } from './backups.js';
+export { CATEGORIES } from './categories.js';
+export { BackupError } from './errors.js';
+export { getUndo, previewRestore, restoreFromBackup, undoRestore } from './restore.js';
+export { configure } from './settings.js';
+export { getBackupStatus, STATUS_EVENT } from './status.js';
+export { getUnsyncedCount, getUnsyncedSnapshots } from './unsynced.js';
+
+/** @typedef {import('./backups.js').Backup} Backup */
+/** @typedef {import('./categories.js').Category} Category */
+/** @typedef {import('./restore.js').PlannedRecord} PlannedRecord */
+/** @typedef {import('./restore.js').RestoreOptions} RestoreOptions */
+/** @typedef {import('./restore.js').RestoreResult} RestoreResult */
+/** @typedef {import('./settings.js').Settings} Settings */
+/** @typedef {import('./status.js').BackupStatus} BackupStatus */
+/** @typedef {import('./transport.js').Receipt} Receipt */

@@ -1,0 +1,422 @@
+/**
+ * Bringing records back out of a backup: planned and checked first, then written in one
+ * transaction, and undone by one call.
+ *
+ * A record that is stored here with other contents is newer here if
+ * 1. it is not backed up (see `getUnsyncedCount`), or else
+ * 2. by the first of `updatedAt`, `modifiedAt`, `lastModified`, `timestamp`, `createdAt` and
+ *    `date` that both versions have and differ in, it is the later one, or else, where there is
+ *    no such member,
+ * 3. its contents were first backed up after this backup was made.
+ * It is a conflict, and stays as it is unless the caller says otherwise.
+ */
+
+import { CATEGORIES, FLAGGED, isCategory, KEY_PATHS, recordName } from './categories.js';
+import { applyChanges, ChangedMeanwhile, readAll } from './database.js';
+import { BackupError } from './errors.js';
+import { acknowledged, keepUndoState, last, remember, undoState } from './memory.js';
+import { differsFromServer, prepareChanges } from './prepare.js';
+import { digestOf, isFlaggedUnsynced } from './serialize.js';
+import { announce } from './tabs.js';
+import { parsed, request } from './transport.js';
+
+/** @typedef {import('./categories.js').Category} Category */
+/** @typedef {import('./categories.js').StoredRecord} StoredRecord */
+/** @typedef {import('./database.js').Change} Change */
+/** @typedef {import('./memory.js').Acknowledged} Acknowledged */
+
+/** @typedef {Partial<Record<Category, boolean>> | Category[]} Items absent: all categories */
+
+/** @typedef {{id: string, timestamp: string, data: Record<string, StoredRecord[]>}} Document */
+
+/**
+ * @typedef {object} PlannedRecord
+ * @property {Category} category
+ * @property {IDBValidKey} key
+ * @property {'add' | 'replace' | 'conflict' | 'same'} action `conflict`: it is newer here
+ * @property {StoredRecord | null} here what is stored, null where nothing is
+ * @property {StoredRecord} inBackup
+ */
+
+/** @typedef {'keep' | 'replace'} Choice */
+
+/**
+ * @typedef {object} RestoreOptions
+ * @property {Choice | ((record: PlannedRecord) => Choice | Promise<Choice>)} [conflicts] what
+ *   becomes of a record that is newer here; `keep` by default
+ */
+
+/** @typedef {{category: Category, key: IDBValidKey}} RecordReference */
+
+/**
+ * @typedef {object} RestoreResult
+ * @property {string} id of the backup
+ * @property {RecordReference[]} added
+ * @property {RecordReference[]} replaced
+ * @property {RecordReference[]} kept because they are newer here
+ * @property {RecordReference[]} same as in the backup already
+ */
+
+const TIME_MEMBERS = ['updatedAt', 'modifiedAt', 'lastModified', 'timestamp', 'createdAt', 'date'];
+
+/** How often a restore starts over because records change while it decides. */
+const PLANS = 5;
+
+/**
+ * What `restoreFromBackup` would do, record by record. Writes nothing.
+ *
+ * @param {string} id
+ * @param {Items} [items]
+ * @returns {Promise<PlannedRecord[]>}
+ * @throws {BackupError}
+ */
+export async function previewRestore(id, items) {
+  return plan(await fetchDocument(id, items));
+}
+
+/**
+ * Restores the chosen categories: all that the plan says, or, on any failure, nothing. Restored
+ * records count as synced; records that are not in the backup stay.
+ *
+ * @param {string} id
+ * @param {Items} [items]
+ * @param {RestoreOptions} [options]
+ * @returns {Promise<RestoreResult>}
+ * @throws {BackupError}
+ */
+export async function restoreFromBackup(id, items, { conflicts = 'keep' } = {}) {
+  const document = await fetchDocument(id, items);
+  for (let left = PLANS; ; left -= 1) {
+    const planned = await plan(document);
+    const toWrite = await chosen(planned, conflicts);
+    try {
+      await write(document, planned, toWrite);
+    } catch (error) {
+      if (error instanceof ChangedMeanwhile && left > 1) continue;
+      throw restoreError(error);
+    }
+    await settle();
+    return result(document.id, planned, toWrite);
+  }
+}
+
+/**
+ * Brings back what the last restore replaced and removes what it added. What was edited since
+ * the restore is kept, unless `conflicts` says `replace`.
+ *
+ * @param {{conflicts?: Choice}} [options]
+ * @returns {Promise<{undone: RecordReference[], kept: RecordReference[]}>}
+ * @throws {BackupError} also when there is nothing to undo
+ */
+export async function undoRestore({ conflicts = 'keep' } = {}) {
+  const undo = await undoState();
+  if (!undo) throw new BackupError('There is no restore to undo');
+  const noBackupSince = ((await last())?.receipt.id ?? null) === undo.lastId;
+  for (let left = PLANS; ; left -= 1) {
+    const changes = await retarget(undo.changes, conflicts);
+    try {
+      await applyChanges(noBackupSince ? changes : changes.map(asUnsynced));
+    } catch (error) {
+      if (error instanceof ChangedMeanwhile && left > 1) continue;
+      throw restoreError(error);
+    }
+    const undone = new Set(changes.map(nameOf));
+    const kept = undo.changes.filter((change) => !undone.has(nameOf(change)));
+    const keptNames = new Set(kept.map(nameOf));
+    const known = undo.acknowledged.filter(([name]) => !keptNames.has(name));
+    // A backup made since then holds what was restored; what comes back is in none after it.
+    await remember(noBackupSince ? known : known.map(([name, was]) => [name, was && stale(was)]));
+    await keepUndoState(undefined);
+    await settle();
+    return { undone: changes.map(reference), kept: kept.map(reference) };
+  }
+}
+
+/** @returns {Promise<{backupId: string, restoredAt: string} | null>} what can be undone */
+export async function getUndo() {
+  const undo = await undoState();
+  return undo ? { backupId: undo.backupId, restoredAt: undo.restoredAt } : null;
+}
+
+/**
+ * @param {string} id
+ * @param {Items} [items]
+ * @returns {Promise<Document>} every record checked
+ */
+async function fetchDocument(id, items) {
+  const categories = chosenCategories(items);
+  const body = JSON.stringify({ backupId: id, items: categories });
+  const answer = parsed(
+    await request({ method: 'POST', path: '/api/restore', body, type: 'application/json' }),
+  );
+  const { timestamp, data } = answer ?? {};
+  if (answer?.id !== id || Number.isNaN(Date.parse(timestamp)) || typeof data !== 'object') {
+    throw new BackupError('The server\'s answer is not the backup that was asked for');
+  }
+  for (const category of categories) checkRecords(category, data?.[category]);
+  const picked = categories.map((category) => [category, data[category]]);
+  return { id, timestamp, data: Object.fromEntries(picked) };
+}
+
+/**
+ * @param {Items | undefined} items
+ * @returns {Category[]}
+ */
+function chosenCategories(items) {
+  if (items === undefined || items === null) return [...CATEGORIES];
+  const names = Array.isArray(items)
+    ? items
+    : Object.keys(items).filter((name) => items[/** @type {Category} */ (name)]);
+  const known = Array.isArray(items) ? items : Object.keys(items);
+  const unknown = known.find((name) => !isCategory(name));
+  if (unknown !== undefined) throw new BackupError(`There is no category ${unknown} to restore`);
+  if (names.length === 0) throw new BackupError('No category is chosen to restore');
+  return CATEGORIES.filter((category) => names.includes(category));
+}
+
+/**
+ * @param {Category} category
+ * @param {unknown} records
+ */
+function checkRecords(category, records) {
+  if (!Array.isArray(records)) throw new BackupError(`The backup has no list of ${category}`);
+  const names = new Set();
+  records.forEach((record, index) => {
+    const where = `${category}[${index}] in the backup`;
+    if (typeof record !== 'object' || record === null || Array.isArray(record)) {
+      throw new BackupError(`${where} is no record`);
+    }
+    const key = record[KEY_PATHS[category]];
+    if (!isKey(key)) throw new BackupError(`${where} has no valid ${KEY_PATHS[category]}`);
+    const name = recordName(category, key);
+    if (names.has(name)) throw new BackupError(`${name} is twice in the backup`);
+    names.add(name);
+  });
+}
+
+/** @param {unknown} value */
+function isKey(value) {
+  try {
+    indexedDB.cmp(value, value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * @param {Document} document
+ * @returns {Promise<PlannedRecord[]>}
+ */
+async function plan({ timestamp, data }) {
+  const stores = await readAll();
+  const known = await acknowledged();
+  return CATEGORIES.filter((category) => data[category]).flatMap((category) => {
+    const stored = new Map(
+      stores[category].map((record) => [nameOfStored(category, record), record]),
+    );
+    return data[category].map((inBackup) => {
+      const key = inBackup[KEY_PATHS[category]];
+      const name = recordName(category, key);
+      const here = stored.get(name) ?? null;
+      const action = actionFor(category, here, inBackup, known.get(name), timestamp);
+      return { category, key, action, here, inBackup };
+    });
+  });
+}
+
+/**
+ * @param {Category} category
+ * @param {StoredRecord | null} here
+ * @param {StoredRecord} inBackup
+ * @param {Acknowledged | undefined} known
+ * @param {string} madeAt
+ * @returns {PlannedRecord['action']}
+ */
+function actionFor(category, here, inBackup, known, madeAt) {
+  if (!here) return 'add';
+  const digest = digestOf(category, here);
+  if (digest === digestOf(category, inBackup)) return 'same';
+  const flaggedUnsynced = isFlaggedUnsynced(category, here);
+  if (differsFromServer({ category, digest, flaggedUnsynced }, known)) return 'conflict';
+  const later = laterHere(here, inBackup) ?? (known && instant(known.since) > instant(madeAt));
+  return later ? 'conflict' : 'replace';
+}
+
+/**
+ * @param {StoredRecord} here
+ * @param {StoredRecord} inBackup
+ * @returns {boolean | null} null where nothing tells
+ */
+function laterHere(here, inBackup) {
+  for (const member of TIME_MEMBERS) {
+    const [ours, theirs] = [instant(here[member]), instant(inBackup[member])];
+    if (!Number.isNaN(ours) && !Number.isNaN(theirs) && ours !== theirs) return ours > theirs;
+  }
+  return null;
+}
+
+/**
+ * @param {unknown} value ISO 8601, or milliseconds since 1970
+ * @returns {number} NaN for anything else
+ */
+function instant(value) {
+  if (typeof value === 'number') return value;
+  return typeof value === 'string' ? Date.parse(value) : NaN;
+}
+
+/**
+ * @param {PlannedRecord[]} planned
+ * @param {NonNullable<RestoreOptions['conflicts']>} conflicts
+ * @returns {Promise<Set<PlannedRecord>>} what is to be written
+ */
+async function chosen(planned, conflicts) {
+  const toWrite = new Set();
+  for (const record of planned) {
+    let { action } = /** @type {{action: string}} */ (record);
+    if (action === 'conflict') {
+      action = typeof conflicts === 'function' ? await conflicts(record) : conflicts;
+      if (action !== 'keep' && action !== 'replace') {
+        throw new BackupError('conflicts: neither keep nor replace was chosen');
+      }
+    }
+    const unmarked = isFlaggedUnsynced(record.category, record.here ?? {});
+    if (action !== 'keep' && (action !== 'same' || unmarked)) toWrite.add(record);
+  }
+  return toWrite;
+}
+
+/**
+ * @param {Document} document
+ * @param {PlannedRecord[]} planned
+ * @param {Set<PlannedRecord>} toWrite
+ */
+async function write({ id, timestamp }, planned, toWrite) {
+  const inBackup = planned
+    .filter((record) => record.action === 'same' || toWrite.has(record))
+    .map((record) => ({
+      ...record,
+      name: recordName(record.category, record.key),
+      digest: digestOf(record.category, record.inBackup),
+      written: toWrite.has(record),
+    }));
+  const records = inBackup.filter(({ written }) => written);
+  const known = await acknowledged();
+  const earlier = await undoState();
+  // On disk before the first write: there is no moment without a way back.
+  await keepUndoState({
+    backupId: id,
+    restoredAt: new Date().toISOString(),
+    lastId: (await last())?.receipt.id ?? null,
+    changes: records.map(({ category, key, here, digest }) => {
+      return { category, key, expected: digest, record: here };
+    }),
+    acknowledged: inBackup.map(({ name }) => [name, known.get(name) ?? null]),
+  });
+  try {
+    await applyChanges(
+      records.map(({ category, key, here, inBackup: record }) => {
+        const expected = here && digestOf(category, here);
+        return { category, key, expected, record: asSynced(category, record) };
+      }),
+    );
+  } catch (error) {
+    await keepUndoState(earlier);
+    throw error;
+  }
+  await remember(inBackup.map(({ name, digest }) => [name, { digest, since: timestamp }]));
+}
+
+/**
+ * @param {Category} category
+ * @param {StoredRecord} record
+ */
+function asSynced(category, record) {
+  return FLAGGED.includes(category) ? { ...record, synced: true } : record;
+}
+
+/** @param {Change} change */
+function asUnsynced(change) {
+  if (!change.record || !FLAGGED.includes(change.category)) return change;
+  return { ...change, record: { ...change.record, synced: false } };
+}
+
+/** @param {Acknowledged} known */
+function stale(known) {
+  return { ...known, digest: 'not in the last backup' };
+}
+
+/**
+ * @param {Category} category
+ * @param {StoredRecord} record
+ */
+function nameOfStored(category, record) {
+  return recordName(category, record[KEY_PATHS[category]]);
+}
+
+/** @param {RecordReference} record */
+function nameOf({ category, key }) {
+  return recordName(category, key);
+}
+
+/**
+ * @param {Change[]} changes
+ * @param {Choice} conflicts
+ * @returns {Promise<Change[]>} those to make, expecting what is stored now
+ */
+async function retarget(changes, conflicts) {
+  const stores = await readAll();
+  const digests = new Map(
+    CATEGORIES.flatMap((category) =>
+      stores[category].map((record) => [
+        nameOfStored(category, record),
+        digestOf(category, record),
+      ]),
+    ),
+  );
+  return changes.flatMap((change) => {
+    const now = digests.get(recordName(change.category, change.key)) ?? null;
+    if (now !== change.expected && conflicts === 'keep') return [];
+    return [{ ...change, expected: now }];
+  });
+}
+
+/** What is stored has changed, and with it what there is to back up. */
+async function settle() {
+  announce();
+  // If another record can't be backed up, the status says so; the restore is done all the same.
+  await prepareChanges().catch(() => {});
+}
+
+/**
+ * @param {string} id
+ * @param {PlannedRecord[]} planned
+ * @param {Set<PlannedRecord>} written
+ * @returns {RestoreResult}
+ */
+function result(id, planned, written) {
+  const those = (/** @type {(record: PlannedRecord) => boolean} */ test) =>
+    planned.filter(test).map(reference);
+  return {
+    id,
+    added: those(({ action }) => action === 'add'),
+    replaced: those(
+      (record) => ['replace', 'conflict'].includes(record.action) && written.has(record),
+    ),
+    kept: those((record) => record.action === 'conflict' && !written.has(record)),
+    same: those(({ action }) => action === 'same'),
+  };
+}
+
+/** @param {RecordReference} record @returns {RecordReference} */
+function reference({ category, key }) {
+  return { category, key };
+}
+
+/** @param {unknown} error */
+function restoreError(error) {
+  if (!(error instanceof ChangedMeanwhile)) return error;
+  return new BackupError(`${error.message} kept changing during the restore: nothing was written`, {
+    cause: error,
+  });
+}

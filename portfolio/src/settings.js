@@ -1,0 +1,57 @@
+import { BackupError } from './errors.js';
+
+/**
+ * @typedef {object} Settings
+ * @property {string} baseUrl Where `/api/backup` starts: `''` for this origin, else such as
+ *   `https://host` or `/prefix`, without `/api`.
+ * @property {(() => Promise<any>) | undefined} getDB The host application's connection to
+ *   `eoe-atoms` (an IDBDatabase, or idb's wrapping of one). Writes through it are noticed at
+ *   once. Without it the existing database is opened, at whatever version it has.
+ * @property {string | undefined} token Sent as `Authorization: Bearer`.
+ * @property {number} timeoutMs An attempt fails when nothing moved for so long; an upload that
+ *   was handed over gets another second for each 32 KiB before its answer is due.
+ */
+
+/** @type {Settings} */
+const settings = { baseUrl: '', getDB: undefined, token: undefined, timeoutMs: 30_000 };
+
+/** @type {Set<() => void>} */
+const listeners = new Set();
+
+/**
+ * Says where the server and the data are. Call it before anything else; what is left out keeps
+ * its value.
+ *
+ * @param {Partial<Settings>} options
+ * @throws {BackupError} for a value of the wrong type
+ */
+export function configure(options) {
+  const { baseUrl, getDB, token, timeoutMs } = { ...settings, ...options };
+  if (typeof baseUrl !== 'string') throw new BackupError('configure: baseUrl must be a string');
+  if (getDB !== undefined && typeof getDB !== 'function') {
+    throw new BackupError('configure: getDB must be a function that resolves to a database');
+  }
+  if (token !== undefined && token !== null && typeof token !== 'string') {
+    throw new BackupError('configure: token must be a string');
+  }
+  if (!(Number.isFinite(timeoutMs) && timeoutMs > 0)) {
+    throw new BackupError('configure: timeoutMs must be a positive number of milliseconds');
+  }
+  Object.assign(settings, {
+    baseUrl: baseUrl.replace(/\/+$/, ''),
+    getDB,
+    token: token || undefined,
+    timeoutMs,
+  });
+  for (const listener of listeners) listener();
+}
+
+/** @returns {Readonly<Settings>} */
+export function currentSettings() {
+  return settings;
+}
+
+/** @param {() => void} listener called after each `configure` */
+export function onConfigure(listener) {
+  listeners.add(listener);
+}

@@ -1,0 +1,159 @@
+/**
+ * `<sync-status>`: one line that says whether everything is backed up. Its look follows the
+ * page: it inherits font and colours, and takes `--sync-good`, `--sync-busy`, `--sync-wait` and
+ * `--sync-bad` for the icon. `data-state` on the element names what it shows.
+ */
+
+import { survey } from './prepare.js';
+import { getBackupStatus, STATUS_EVENT } from './status.js';
+
+/** @typedef {import('./status.js').BackupStatus} BackupStatus */
+/** @typedef {'checking'|'backing-up'|'error'|'offline'|'unsynced'|'empty'|'backed-up'} View */
+
+/** Outlines in a square of 24; each state has a shape of its own, not only a colour. */
+const ICONS = {
+  checking: 'M12 3v5M12 16v5M3 12h5M16 12h5M5.6 5.6l3.5 3.5M14.9 14.9l3.5 3.5',
+  'backing-up': 'M12 19V6M6.5 11.5 12 6l5.5 5.5M5 21.5h14',
+  error: 'M12 4 2.8 20h18.4zM12 10v4.5M12 17.2v.3',
+  offline: 'M4 4l16 16M8.6 8.7A5.5 5.5 0 0 0 7.5 19h10M19.6 17.4A4 4 0 0 0 17 11a6 6 0 0 0-5.6-4',
+  unsynced: 'M12 7v5.5l3.5 2M12 3.5a8.5 8.5 0 1 1 0 17 8.5 8.5 0 0 1 0-17z',
+  empty: 'M5 12h14',
+  'backed-up': 'M4.5 12.5l5 5L19.5 7',
+};
+
+const STYLE = `
+  :host { display: inline-flex; align-items: center; gap: .5em; min-width: 0; }
+  :host([hidden]) { display: none; }
+  svg { flex: none; width: 1.25em; height: 1.25em; fill: none; stroke: currentColor;
+    stroke-width: 2; stroke-linecap: round; stroke-linejoin: round; }
+  .text { min-width: 0; overflow-wrap: anywhere; }
+  progress { flex: none; width: 5em; height: .45em; accent-color: var(--sync-busy, #2563c9); }
+  progress[hidden] { display: none; }
+  :host([data-state='backed-up']) svg { color: var(--sync-good, #14713d); }
+  :host([data-state='backing-up']) svg { color: var(--sync-busy, #2563c9); }
+  :host([data-state='unsynced']) svg, :host([data-state='offline']) svg {
+    color: var(--sync-wait, #8a5a00); }
+  :host([data-state='error']) svg { color: var(--sync-bad, #b3261e); }
+  @media (prefers-reduced-motion: no-preference) {
+    :host([data-state='backing-up']) svg { animation: rise 1.2s ease-in-out infinite alternate; }
+  }
+  @media (forced-colors: active) {
+    svg { color: CanvasText !important; }
+    progress { forced-color-adjust: auto; }
+  }
+  @keyframes rise { from { transform: translateY(.12em); } to { transform: translateY(-.12em); } }
+`;
+
+const Base = /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? class {});
+
+export class SyncStatusElement extends Base {
+  /** @type {AbortController | null} */
+  #connected = null;
+
+  /** @type {{path: SVGPathElement, text: HTMLElement, progress: HTMLProgressElement} | null} */
+  #parts = null;
+
+  connectedCallback() {
+    this.#parts ??= build(this);
+    if (!this.hasAttribute('role')) this.setAttribute('role', 'status');
+    this.#connected = new AbortController();
+    const { signal } = this.#connected;
+    const render = () => this.#render();
+    for (const type of [STATUS_EVENT, 'online', 'offline']) {
+      window.addEventListener(type, render, { signal });
+    }
+    render();
+    // After the modules of the page, one of which calls configure(). A failure is an event.
+    const timer = setTimeout(() => survey().catch(() => {}));
+    signal.addEventListener('abort', () => clearTimeout(timer));
+  }
+
+  disconnectedCallback() {
+    this.#connected?.abort();
+    this.#connected = null;
+  }
+
+  #render() {
+    if (!this.#parts) return;
+    const { path, text, progress } = this.#parts;
+    const status = getBackupStatus();
+    const view = viewOf(status, navigator.onLine);
+    if (this.dataset.state !== view) {
+      this.dataset.state = view;
+      path.setAttribute('d', ICONS[view]);
+    }
+    progress.hidden = view !== 'backing-up';
+    progress.value = status.progress ?? 0;
+    const words = textOf(view, status);
+    // Written only when it differs, or a screen reader would say it again at each event.
+    if (text.textContent !== words) text.textContent = words;
+  }
+}
+
+/** @param {HTMLElement} host */
+function build(host) {
+  const root = host.attachShadow({ mode: 'open' });
+  // Not a <style> element: a page may forbid those, and this needs no permission.
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(STYLE);
+  root.adoptedStyleSheets = [sheet];
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  svg.setAttribute('viewBox', '0 0 24 24');
+  svg.setAttribute('aria-hidden', 'true');
+  const path = document.createElementNS('http://www.w3.org/2000/svg', 'path');
+  svg.append(path);
+  const text = document.createElement('span');
+  text.className = 'text';
+  text.part.add('text');
+  const progress = document.createElement('progress');
+  progress.max = 1;
+  progress.setAttribute('aria-label', 'Backup progress');
+  root.append(svg, text, progress);
+  return { path, text, progress };
+}
+
+/**
+ * @param {BackupStatus} status
+ * @param {boolean} online
+ * @returns {View}
+ */
+function viewOf({ status, lastError, unsyncedCount, storedCount, lastBackupTime }, online) {
+  if (status === 'backing-up') return 'backing-up';
+  if (lastError !== null) return 'error';
+  if (!online) return 'offline';
+  if (unsyncedCount === null) return 'checking';
+  if (unsyncedCount > 0) return 'unsynced';
+  return storedCount === 0 && lastBackupTime === null ? 'empty' : 'backed-up';
+}
+
+/**
+ * @param {View} view
+ * @param {BackupStatus} status
+ */
+function textOf(view, { lastError, unsyncedCount, lastBackupTime }) {
+  const changes = unsyncedCount === 1 ? '1 change' : `${unsyncedCount} changes`;
+  switch (view) {
+    case 'checking':
+      return 'Checking…';
+    case 'backing-up':
+      return 'Backing up…';
+    case 'error':
+      return `Not backed up: ${lastError}`;
+    case 'offline':
+      return unsyncedCount ? `Offline, ${changes} not backed up yet` : 'Offline';
+    case 'unsynced':
+      return `${changes} not backed up yet`;
+    case 'empty':
+      return 'Nothing to back up yet';
+    case 'backed-up':
+      return lastBackupTime ? `Backed up ${timeOf(lastBackupTime)}` : 'Everything is backed up';
+  }
+}
+
+/** @param {string} timestamp */
+function timeOf(timestamp) {
+  const time = new Date(timestamp);
+  const clock = time.toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit' });
+  if (time.toDateString() === new Date().toDateString()) return `at ${clock}`;
+  return `on ${time.toLocaleDateString(undefined, { dateStyle: 'long' })}, ${clock}`;
+}

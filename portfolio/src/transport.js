@@ -1,0 +1,195 @@
+/**
+ * One request to the backup server, tried up to four times, and what its answers must look like.
+ *
+ * XMLHttpRequest rather than fetch: it alone reports how much of an upload has been sent, and
+ * so an attempt can fail for standing still instead of for being large.
+ */
+
+import { CATEGORIES } from './categories.js';
+import { BackupError } from './errors.js';
+import { currentSettings } from './settings.js';
+
+/**
+ * @typedef {object} Receipt The server's answer to a stored backup.
+ * @property {string} id
+ * @property {string} timestamp ISO 8601, UTC
+ * @property {number} size of the stored file, in bytes
+ * @property {Record<import('./categories.js').Category, number>} counts
+ */
+
+/**
+ * @typedef {object} Request
+ * @property {string} method
+ * @property {string} path below the base URL
+ * @property {Blob | string} [body]
+ * @property {string} [type] the body's
+ * @property {(fraction: number) => void} [onProgress] 0 to 1, of the upload
+ */
+
+/** @typedef {{status: number, text: string, retryAfter: string | null}} Answer */
+
+/** Seconds before the second, third and fourth attempt. */
+const DELAYS = [1, 2, 4];
+
+/** A server that asks to be left alone for longer gets its wish: the attempt fails. */
+const LONGEST_WAIT = 120;
+
+/**
+ * How fast an upload that the browser has handed over is assumed to drain, in bytes a second:
+ * the operating system and proxies hold some of it, and nothing tells how it gets on.
+ */
+const DRAIN = 32 * 1024;
+
+/**
+ * Uploads one backup.
+ *
+ * @param {string} key the same for each attempt, so that one is stored at most
+ * @param {Blob} body
+ * @param {Record<string, number>} counts what is in it, and must be in the receipt
+ * @param {(fraction: number) => void} onProgress
+ * @returns {Promise<Receipt>}
+ */
+export async function upload(key, body, counts, onProgress) {
+  const path = uploadPath(key);
+  const answer = await request({ method: 'POST', path, body, type: body.type, onProgress });
+  return checkedReceipt(parsed(answer), counts);
+}
+
+/** @param {string} key */
+export function uploadPath(key) {
+  return `/api/backup?key=${encodeURIComponent(key)}`;
+}
+
+/**
+ * @param {Request} options
+ * @returns {Promise<Answer>} with a 2xx status
+ * @throws {BackupError} after the last attempt, or at once for an answer no retry can change
+ */
+export async function request(options) {
+  for (let attempt = 0; ; attempt += 1) {
+    const outcome = await exchange(options);
+    const answer = outcome instanceof BackupError ? null : outcome;
+    if (answer && answer.status >= 200 && answer.status < 300) return answer;
+    // A deletion whose answer was lost: what is asked for has happened.
+    if (answer?.status === 404 && options.method === 'DELETE' && attempt > 0) return answer;
+    const failure = outcome instanceof BackupError ? outcome : refusal(outcome);
+    const wait = Math.max(DELAYS[attempt] ?? Infinity, secondsToWait(answer));
+    if (!worthRetrying(answer) || wait > LONGEST_WAIT) throw failure;
+    await new Promise((resolve) => setTimeout(resolve, wait * 1000));
+  }
+}
+
+/**
+ * @param {Answer} answer
+ * @returns {any} the JSON in it
+ */
+export function parsed(answer) {
+  try {
+    return JSON.parse(answer.text);
+  } catch (error) {
+    throw new BackupError(`The answer (${answer.status}) is not the backup server's: no JSON`, {
+      cause: error,
+      status: answer.status,
+    });
+  }
+}
+
+/** @param {Answer | null} answer null where there was none */
+function worthRetrying(answer) {
+  return !answer || answer.status === 408 || answer.status === 429 || answer.status >= 500;
+}
+
+/**
+ * @param {Answer | null} answer
+ * @returns {number} of its Retry-After (RFC 9110, section 10.2.3), 0 without one
+ */
+function secondsToWait(answer) {
+  const value = answer?.retryAfter?.trim();
+  if (!value) return 0;
+  if (/^\d+$/.test(value)) return Number(value);
+  const date = Date.parse(value);
+  return Number.isNaN(date) ? 0 : Math.max(0, (date - Date.now()) / 1000);
+}
+
+/** @param {Answer} answer */
+function refusal({ status, text }) {
+  let reason;
+  try {
+    reason = JSON.parse(text).error;
+  } catch {
+    // A proxy's page: its status says more than its text.
+  }
+  const message = typeof reason === 'string' && reason ? reason : `The server answered ${status}`;
+  return new BackupError(message, { status });
+}
+
+/**
+ * One attempt.
+ *
+ * @param {Request} options
+ * @returns {Promise<Answer | BackupError>} an error where no answer came
+ */
+function exchange({ method, path, body, type, onProgress }) {
+  const { baseUrl, token, timeoutMs } = currentSettings();
+  return new Promise((resolve) => {
+    const xhr = new XMLHttpRequest();
+    /** @type {ReturnType<typeof setTimeout>} */
+    let timer;
+    const finish = (/** @type {Answer | BackupError} */ outcome) => {
+      clearTimeout(timer);
+      resolve(outcome);
+    };
+    const stalled = () => {
+      finish(new BackupError(`The server did not answer within ${timeoutMs / 1000} s`));
+      xhr.abort();
+    };
+    const moved = (longer = 0) => {
+      clearTimeout(timer);
+      timer = setTimeout(stalled, timeoutMs + longer);
+    };
+    xhr.onload = () => {
+      const retryAfter = xhr.getResponseHeader('Retry-After');
+      finish({ status: xhr.status, text: xhr.responseText, retryAfter });
+    };
+    xhr.onerror = () => finish(new BackupError('The backup server can\'t be reached'));
+    xhr.onprogress = () => moved();
+    xhr.upload.onprogress = ({ loaded, total }) => {
+      moved();
+      onProgress?.(total ? loaded / total : 0);
+    };
+    xhr.upload.onload = ({ loaded }) => moved((loaded / DRAIN) * 1000);
+    xhr.open(method, baseUrl + path);
+    // As a beacon does, so that what works while the page is open works when it closes.
+    xhr.withCredentials = true;
+    if (type) xhr.setRequestHeader('Content-Type', type);
+    if (token) xhr.setRequestHeader('Authorization', `Bearer ${token}`);
+    moved();
+    xhr.send(body);
+  });
+}
+
+/**
+ * A captive portal's 200 is no receipt, and neither is one for other contents.
+ *
+ * @param {any} receipt
+ * @param {Record<string, number>} counts
+ * @returns {Receipt}
+ */
+function checkedReceipt(receipt, counts) {
+  const isReceipt =
+    typeof receipt?.id === 'string' &&
+    receipt.id !== '' &&
+    !Number.isNaN(Date.parse(receipt.timestamp)) &&
+    Number.isInteger(receipt.size) &&
+    typeof receipt.counts === 'object';
+  if (!isReceipt) throw new BackupError('The server\'s answer is not a receipt for a backup');
+  for (const category of CATEGORIES) {
+    if (receipt.counts?.[category] !== counts[category]) {
+      throw new BackupError(
+        `The server's receipt is not for this backup: it names ${receipt.counts?.[category]} ` +
+          `${category}, ${counts[category]} were sent`,
+      );
+    }
+  }
+  return receipt;
+}

@@ -1,0 +1,216 @@
+"""Each system call that an upload makes on the storage directory fails once, or is the last.
+
+strace injects an errno at the n-th call of a name, or SIGKILL in its place. What is counted is
+one upload of each kind; a test first finds out which calls there are, so none is forgotten when
+the code changes. ``close`` is not made to fail: strace would leave the descriptor open, which
+Linux never does; nor is ``mmap``, whose calls the memory allocator makes uncountable.
+"""
+
+import errno
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from conftest import Server, assert_error, backups_in, require_tool, strays_in
+
+from .tracing import Call, calls, injected, traced, worker_of
+
+FULL = ("ENOSPC", "EDQUOT")
+ERRORS = {
+    "openat": ("EMFILE", "ENOSPC", "EIO"),
+    "write": ("ENOSPC", "EDQUOT", "EIO"),
+    "pwrite64": ("ENOSPC", "EIO"),
+    "fsync": ("EIO", "ENOSPC"),
+    "link": ("ENOSPC", "EIO"),
+    "symlink": ("ENOSPC", "EIO"),
+    "mkdir": ("ENOSPC", "EIO"),
+    "flock": ("ENOLCK",),
+}
+NEVER_FAIL = ("close", "mmap")
+
+
+class Kind(NamedTuple):
+    """One way through the storing code."""
+
+    keyed: bool
+    padding: int  # bytes; more than a megabyte goes through a file on its way in
+
+
+KINDS = {"plain": Kind(False, 2000), "keyed": Kind(True, 2000), "large": Kind(False, 1_400_000)}
+
+
+class Bench:
+    """A server that is restarted as needed, and what must be in its directory."""
+
+    def __init__(self, data_dir: Path):
+        self.log = data_dir.with_name("strace.log")
+        self.server = Server(data_dir).start()
+        # .keys is made by the first upload with a key, which is thus unlike the others.
+        self.server.upload({"atoms": ["first"]}, f"?key={secrets.token_hex(16)}")
+        self.kept = backups_in(data_dir)
+
+    def upload(self, kind: Kind, *strace: str) -> tuple[str, object]:
+        """Upload under strace; return the query and the answer, None if none came."""
+        query = f"?key={secrets.token_hex(16)}" if kind.keyed else ""
+        dies = any("SIGKILL" in option for option in strace)
+        with traced(worker_of(self.server), self.log, *strace, dies=dies):
+            try:
+                answer = self.server.post("/api/backup" + query, self.body(kind))
+            except OSError:
+                answer = None
+        return query, answer
+
+    @staticmethod
+    def body(kind: Kind) -> bytes:
+        return b'{"atoms":["%s"]}' % (b"x" * kind.padding)
+
+    def storage_calls(self, kind: Kind) -> list[Call]:
+        """Find out which calls on the storage directory a good upload makes."""
+        _, answer = self.upload(kind)
+        assert answer.status == 201
+        self.forget(answer.json["id"])
+        inside = re.compile(re.escape(str(self.server.data_dir)) + r'[/">]')
+        return [call for call in calls(self.log, '"HTTP/1.1 201') if inside.search(call.text)]
+
+    def forget(self, backup_id: str) -> None:
+        assert self.server.request("DELETE", f"/api/backup/{backup_id}").status == 200
+
+    def new_ids(self) -> list[str]:
+        """Check that the old backups are as they were; return the ids of the others, all whole."""
+        now = backups_in(self.server.data_dir)
+        assert self.kept.items() <= now.items()
+        others = {name[7:-5] for name in now.keys() - self.kept.keys()}
+        listed = self.server.listed()
+        assert set(listed) == others | {name[7:-5] for name in self.kept}
+        return [backup_id for backup_id in listed if backup_id in others]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    require_tool("strace")
+    bench = Bench(tmp_path_factory.mktemp("syscalls") / "data")
+    yield bench
+    bench.server.stop()
+
+
+@contextmanager
+def placed(what: str) -> Iterator[None]:
+    """Say at which call it was that a check has failed."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(what)
+        raise
+
+
+def check_stored(bench: Bench, kind: Kind, backup_id: str) -> None:
+    """Check that a backup is byte for byte what this kind of upload sends."""
+    part = bench.server.post("/api/restore", {"backupId": backup_id, "items": ["atoms"]}).body
+    assert part.endswith(b'"data":{"atoms":["%s"]}}' % (b"x" * kind.padding))
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_a_system_call_that_fails_is_an_answer_and_leaves_nothing_behind(bench, kind):
+    faults = 0
+    for call in bench.storage_calls(kind):
+        for error in () if call.name in NEVER_FAIL else ERRORS.get(call.name, ("EIO",)):
+            with placed(f"{error} at {call.name} {call.nth}: {call.text}"):
+                check_failing(bench, kind, call, error)
+            faults += 1
+    assert faults > 15
+    assert bench.server.process.poll() is None
+
+
+def check_failing(bench: Bench, kind: Kind, call: Call, error: str) -> None:
+    inject = f"inject={call.name}:error={error}:when={call.nth}"
+    query, answer = bench.upload(kind, "-e", f"trace={call.name}", "-e", inject)
+    assert injected(bench.log)
+    assert answer is not None
+    left = strays_in(bench.server.data_dir)
+    if call.name == "unlink" and ".upload-" in call.text:
+        assert len(left) == 1  # which is what has failed
+        os.unlink(bench.server.data_dir / left[0])
+    else:
+        assert left == []
+    stored = bench.new_ids()
+    if answer.status == 201:
+        assert stored == [answer.json["id"]]
+        check_stored(bench, kind, stored[0])
+    else:
+        reason = [os.strerror(getattr(errno, error))] if call.name in ERRORS else []
+        assert_error(answer, 507 if error in FULL else 503, *reason)
+        assert stored == [] or kind.keyed
+    # Without a restart: the same again stores it, once.
+    again = bench.server.post("/api/backup" + query, bench.body(kind))
+    assert again.status == (200 if query and stored else 201)
+    for backup_id in {*stored, again.json["id"]}:
+        check_stored(bench, kind, backup_id)
+        bench.forget(backup_id)
+    assert bench.new_ids() == []
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_a_server_killed_at_any_system_call_leaves_all_or_nothing(bench, kind):
+    kills = 0
+    for call in bench.storage_calls(kind):
+        # The spool, which never had a name, is closed by whichever thread lets go of it last.
+        if call.name == "mmap" or (call.name == "close" and "/#" in call.text):
+            continue
+        with placed(f"killed at {call.name} {call.nth}: {call.text}"):
+            check_killed(bench, kind, call)
+        kills += 1
+    assert kills > 15
+
+
+def check_killed(bench: Bench, kind: Kind, call: Call) -> None:
+    inject = f"inject={call.name}:signal=SIGKILL:when={call.nth}"
+    for _ in range(3):
+        query, answer = bench.upload(kind, "-e", f"trace={call.name}", "-e", inject)
+        assert injected(bench.log)
+        bench.server.kill()
+        bench.server.start()
+        if answer is None:
+            break
+        # Another thread's call was the first of this name, on a busy machine after the 201.
+        bench.forget(answer.json["id"])
+    assert answer is None
+    assert strays_in(bench.server.data_dir) == []
+    stored = bench.new_ids()
+    assert len(stored) <= 1
+    again = bench.server.post("/api/backup" + query, bench.body(kind))
+    assert again.status == (200 if query and stored else 201)
+    for backup_id in {*stored, again.json["id"]}:
+        check_stored(bench, kind, backup_id)
+        bench.forget(backup_id)
+    assert bench.new_ids() == []
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_the_201_comes_after_the_bytes_their_name_and_the_directory_were_synced(bench, kind):
+    directory = str(bench.server.data_dir)
+    _, answer = bench.upload(kind)
+    bench.forget(answer.json["id"])
+    order = [
+        what
+        for call in calls(bench.log, '"HTTP/1.1 201')
+        for what, pattern in {
+            "write": rf'^\d+<{directory}/\.upload-[0-9a-f]+\.tmp>, "',
+            "sync the bytes": rf"^\d+<{directory}/\.upload-[0-9a-f]+\.tmp>\)",
+            "key": rf'^"\.\./backup-.*", "{directory}/\.keys/',
+            "name": rf'^"{directory}/\.upload-[0-9a-f]+\.tmp", "{directory}/backup-',
+            "sync the keys": rf"^\d+<{directory}/\.keys>\)",
+            "sync the directory": rf"^\d+<{directory}>\)",
+            "201": r'^\d+<.*>, "HTTP/1\.1 201',
+        }.items()
+        if call.name in ("write", "pwrite64", "fsync", "symlink", "link", "sendto")
+        and re.match(pattern, call.text)
+    ]
+    names = ["key", "name", "sync the keys"] if kind.keyed else ["name"]
+    written = order.index("sync the bytes")
+    assert set(order[:written]) == {"write"}
+    assert order[written:] == ["sync the bytes", *names, "sync the directory", "201"]

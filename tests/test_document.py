@@ -1,0 +1,224 @@
+"""A document from upload to stored bytes and back, for every JSON there is."""
+
+import hashlib
+import json
+import re
+
+import pytest
+from conftest import CATEGORIES
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from backup_server import document
+from backup_server.document import check_digest, check_upload, has_head, read_head, render
+from backup_server.errors import DamagedBackup, InvalidBackup
+
+# How long an example takes says nothing on a machine that does other things as well.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+ID = "2026-02-01T10-54-27"
+TIME = "2026-02-01T10:54:27.123Z"
+
+# Half a surrogate pair is a character here, as it is in JavaScript.
+text = st.text(st.characters(exclude_categories=()), max_size=20)
+numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+values = st.recursive(
+    st.none() | st.booleans() | numbers | text,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
+    max_leaves=12,
+)
+names = st.sampled_from([*CATEGORIES, "clientTimestamp", "id", "data", "layout", ""]) | text
+
+
+@st.composite
+def uploads(draw) -> tuple[bytes, dict]:
+    """Draw an upload as its bytes, written in one of the ways JSON may be, and as an object."""
+    content = draw(st.dictionaries(names, values, max_size=6))
+    for name in CATEGORIES:
+        if name in content:
+            content[name] = draw(st.lists(values, max_size=4))
+    if "clientTimestamp" in content:
+        content["clientTimestamp"] = draw(text)
+    separators = draw(st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t:\r\n")]))
+    escaped = draw(st.booleans()) or any(0xD800 <= ord(c) < 0xE000 for c in str_of(content))
+    body = json.dumps(content, ensure_ascii=escaped, separators=separators)
+    blank = draw(st.sampled_from(["", " ", "\n\t\r "]))
+    return (blank + body + blank).encode(), content
+
+
+def str_of(content: dict) -> str:
+    return json.dumps(content, ensure_ascii=False)
+
+
+def stored(body: bytes, key: str | None = None) -> bytes:
+    content = render(check_upload(body), ID, TIME, key)
+    whole = b"".join((content.before, content.digest(), *content.after))
+    assert content.receipt.size == len(whole)
+    return whole
+
+
+@given(uploads())
+def test_a_stored_document_is_json_that_holds_the_upload(upload):
+    body, content = upload
+    whole = json.loads(stored(body))
+    data = {name: [] for name in CATEGORIES} | content
+    client_timestamp = data.pop("clientTimestamp", TIME)
+    assert whole["data"] == data
+    assert whole["clientTimestamp"] == client_timestamp
+    assert (whole["id"], whole["timestamp"], whole["version"]) == (ID, TIME, 1)
+    assert whole["counts"] == {name: len(data[name]) for name in CATEGORIES}
+
+
+@given(uploads(), st.none() | st.just("k" * 128))
+def test_the_head_is_read_from_the_first_bytes_and_leads_to_every_category(upload, key):
+    whole = stored(upload[0], key)
+    head = read_head(whole[: document.HEAD_BYTES], len(whole))
+    assert head == read_head(whole, len(whole))
+    assert (head.id, head.key, head.size) == (ID, key, len(whole))
+    for name in CATEGORIES:
+        offset, length = head.part(name)
+        assert json.loads(whole[offset : offset + length]) == upload[1].get(name, [])
+    assert json.loads(bytes(head.client_timestamp)) == upload[1].get("clientTimestamp", TIME)
+
+
+@given(uploads())
+def test_an_express_document_is_read_by_the_same_means(upload):
+    data = {name: [] for name in CATEGORIES} | upload[1]
+    members = {"id": ID, "timestamp": TIME, "clientTimestamp": TIME, "version": 1, "data": data}
+    whole = json.dumps(members, indent=2).encode()
+    assert not has_head(whole)
+    head = read_head(whole, len(whole))
+    assert head.counts == {name: len(data[name]) for name in CATEGORIES}
+    for name in CATEGORIES:
+        offset, length = head.part(name)
+        assert json.loads(whole[offset : offset + length]) == data[name]
+
+
+@given(st.binary(max_size=60) | st.text('[]{}",:\\u0189dabtrue-.eE+ \n', max_size=40))
+@example(b'{"a":1,"a":2}')
+@example('{"":{},"":[]}')
+def test_whatever_is_sent_is_taken_or_refused_as_python_would(body):
+    body = body.encode() if isinstance(body, str) else body
+    try:
+        content = json.loads(body.decode(), parse_constant=refuse)
+        valid = isinstance(content, dict)
+    except ValueError:
+        valid = False
+    try:
+        whole = stored(body)
+    except InvalidBackup:
+        categories = valid and all(isinstance(content.get(n, []), list) for n in CATEGORIES)
+        assert not (categories and isinstance(content.get("clientTimestamp", ""), str))
+    else:
+        assert valid
+        assert json.loads(whole)["data"].items() >= content.items()
+
+
+def refuse(constant: str):
+    raise ValueError(constant)
+
+
+@given(uploads(), st.data())
+@settings(max_examples=50)
+def test_a_changed_byte_anywhere_shows_in_the_sha_256(upload, data):
+    whole = bytearray(stored(upload[0]))
+    check_digest(bytes(whole))
+    at = data.draw(st.integers(0, len(whole) - 1))
+    whole[at] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(DamagedBackup):
+        check_digest(bytes(whole))
+
+
+def test_the_sha_256_is_that_of_the_file_without_its_own_digits():
+    whole = stored(b'{"atoms":[1,2]}')
+    digits = re.search(rb'"sha256":"([0-9a-f]{64})"', whole)[1]
+    assert hashlib.sha256(whole.replace(digits, b"", 1)).hexdigest().encode() == digits
+
+
+@given(uploads(), st.data())
+@settings(max_examples=50)
+def test_a_document_cut_anywhere_is_damaged(upload, data):
+    whole = stored(upload[0])
+    cut = whole[: data.draw(st.integers(0, len(whole) - 1))]
+    with pytest.raises(DamagedBackup):
+        read_head(cut, len(cut))
+
+
+def test_the_largest_head_fits_in_the_bytes_that_a_listing_reads():
+    time = '"' + "x" * (document.CLIENT_TIMESTAMP_BYTES - 2) + '"'
+    members = [f'"{name}":[{"1," * 1000}1]' for name in CATEGORIES]
+    whole = stored(f'{{"clientTimestamp":{time},{",".join(members)}}}'.encode(), "k" * 128)
+    # 1,000 digits of counts and offsets are more than any file has; 50 MB take 8 each.
+    assert whole.index(b'\n"data":') < document.HEAD_BYTES - 1000
+    assert read_head(whole[: document.HEAD_BYTES], len(whole)).counts["atoms"] == 1001
+
+
+def test_items_are_counted_alike_by_both_ways_of_counting(monkeypatch):
+    items = rb'[ [1,[2]] , {"a":"],[","b":{"c":[]}} , "\"," , 1 ,null ]'
+    body = b' { "atoms" : %s , "snapshots":[ ] }' % items
+    few = check_upload(body).counts
+    monkeypatch.setattr(document, "_MANY_COMMAS", 0)
+    assert check_upload(body).counts == few
+    assert (few["atoms"], few["snapshots"]) == (5, 0)
+
+
+@given(uploads())
+@settings(max_examples=50)
+def test_both_ways_of_counting_agree(upload):
+    few = check_upload(upload[0]).counts
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(document, "_MANY_COMMAS", 0)
+        assert check_upload(upload[0]).counts == few
+
+
+def test_a_text_cut_within_a_character_at_the_border_of_a_piece_is_read_whole():
+    for shift in range(4):
+        body = b'{"x":"%s%s"}' % (b"a" * shift, "😀".encode() * 60_000)
+        assert json.loads(stored(body))["data"]["x"] == "a" * shift + "😀" * 60_000
+
+
+@pytest.mark.parametrize("at", [65_535, 65_536, 65_537, 200_000])
+def test_the_place_of_bad_utf8_is_told_wherever_it_lies(at):
+    body = b'{"x":"' + b"a" * (at - 6)
+    for bad in (b"\xff", b"\xe2\x82", b"\xf0\x9f\x98"):
+        with pytest.raises(InvalidBackup, match=rf"byte {at}\b"):
+            check_upload(body + bad + b'"}')
+
+
+@pytest.mark.parametrize("depth", [500, 900])
+def test_nesting_that_json_libraries_of_browsers_and_python_read_is_taken(depth):
+    stored(b'{"atoms":[%s]}' % (b"[" * depth + b"]" * depth))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"atoms":[1,2,3],"atoms":[[1],2]}',
+        b'{"atoms":12,"atoms":[1]}',
+        b'{"atoms":{"x":1,"snapshots":2},"atoms":[1,23],"snapshots":[]}',
+        b'{"atoms":[1,2],"x":{"atoms":[9]},"a\\u0074oms":[3]}',
+        b'{"\\ud800":1,"\\u0800":2,"atoms":["\\udfff"]}',
+    ],
+)
+def test_a_name_that_comes_twice_is_told_from_its_first_value(body):
+    """The lengths by which values are found are those of the last ones."""
+    whole, content = stored(body), json.loads(body)
+    data = json.loads(whole)["data"]
+    assert {name: data[name] for name in content} == content
+
+
+def test_no_objects_are_made_of_too_many_members():
+    body = b"{" + b",".join(b'"k%d":0' % n for n in range(document.MOST_MEMBERS)) + b"}"
+    stored(body)
+    with pytest.raises(InvalidBackup, match="10000 members"):
+        check_upload(body[:-1] + b',"one more":0}')
+
+
+@pytest.mark.parametrize("item", [b"0", b"[]", b"{}", b'""', b'[1,"]"]', b'{"a":[{},","]}', b" 1 "])
+def test_a_million_items_are_counted_as_a_few_are(item, monkeypatch):
+    array = b'{"atoms":[' + b",".join([item] * 7) + b"]}"
+    assert check_upload(array).counts["atoms"] == 7
+    monkeypatch.setattr("backup_server.document._MANY_COMMAS", 2)
+    assert check_upload(array).counts["atoms"] == 7
+    assert check_upload(b'{"atoms":[ ],"x":[0,0,0,0]}').counts["atoms"] == 0

@@ -1,0 +1,358 @@
+"""The storage directory: ids, keys, durability, and what killed servers leave."""
+
+import fcntl
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from conftest import backups_in, require_tool, strays_in
+
+from backup_server import catalog
+from backup_server.catalog import Catalog
+from backup_server.document import check_upload
+from backup_server.ids import file_name
+from backup_server.storage import Storage
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    storage = Storage(tmp_path / "data")
+    storage.prepare()
+    return storage
+
+
+def add(storage: Storage, key: str | None = None, body: bytes = b"{}") -> str:
+    return storage.add(check_upload(body), key)[0].id
+
+
+# --- ids ------------------------------------------------------------------------------------------
+
+
+def test_ids_are_unique_and_in_order_across_threads_workers_and_servers(start_server):
+    servers = [start_server(WEB_CONCURRENCY="2"), start_server()]
+
+    def upload(n: int) -> tuple[float, float, str]:
+        began = time.monotonic()
+        backup_id = servers[n % 2].upload({"atoms": [n]})["id"]
+        return began, time.monotonic(), backup_id
+
+    with ThreadPoolExecutor(8) as pool:
+        uploads = list(pool.map(upload, range(160)))
+    ids = [backup_id for _, _, backup_id in uploads]
+    assert len(set(ids)) == len(ids)
+    # One that began after another was answered was made later, and has a greater id.
+    for (_, ended, earlier), (began, _, later) in itertools.permutations(uploads, 2):
+        if ended < began:
+            assert earlier < later
+    assert servers[0].listed() == servers[1].listed() == sorted(ids, reverse=True)
+    stored = {json.loads(text)["id"]: text for text in backups_in(servers[0].data_dir).values()}
+    for n, (_, _, backup_id) in enumerate(uploads):
+        assert json.loads(stored[backup_id])["data"]["atoms"] == [n]
+
+
+def test_a_second_backup_in_the_same_second_gets_a_suffix(storage):
+    ids = [add(storage) for _ in range(3)]
+    seconds = {backup_id[:19] for backup_id in ids}
+    assert len(seconds) <= 2
+    assert sum(len(backup_id) > 19 for backup_id in ids) == 3 - len(seconds)
+    assert ids == sorted(ids)
+
+
+def test_ids_go_on_where_they_were_after_a_restart(start_server):
+    server = start_server()
+    for _ in range(3):
+        last = server.upload({})["id"]
+        server.kill()
+        assert server.start().upload({})["id"] > last
+
+
+def ahead(hours: int) -> str:
+    """Return an id of a clock that goes ahead."""
+    return (datetime.now(UTC) + timedelta(hours=hours)).strftime("%Y-%m-%dT%H-%M-%S")
+
+
+def test_order_is_kept_when_the_clock_has_been_set_back(storage):
+    (storage.directory / ".last-id").write_text(f"{ahead(5)}\n")
+    first, second = add(storage), add(storage)
+    assert ahead(4) < first < second
+    file, head = storage.open_latest()
+    file.close()
+    assert head.id == second
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\0" * 32, b"nonsense\n", b"\xff" * 64])
+def test_order_is_kept_when_the_record_of_the_last_id_is_lost(storage, content):
+    first = storage.directory / file_name(add(storage))
+    first.rename(first.with_name(file_name(ahead(5))))
+    if content is None:
+        (storage.directory / ".last-id").unlink()
+    else:
+        (storage.directory / ".last-id").write_bytes(content)
+    second, third = add(storage), add(storage)
+    assert ahead(4) < second < third
+
+
+@pytest.mark.parametrize("key", [None, "key-of-this-upload"])
+def test_a_name_that_is_taken_is_never_overwritten(storage, key):
+    """As when files were copied in that this directory's servers know nothing of."""
+    last = ahead(5)
+    (storage.directory / ".last-id").write_text(f"{last}\n")
+    for n in range(1, 4):
+        (storage.directory / file_name(f"{last}-{n:04}")).write_bytes(b"someone else's")
+    before = backups_in(storage.directory)
+    backup_id = add(storage, key, b'{"atoms":["mine"]}')
+    after = backups_in(storage.directory)
+    assert before.items() <= after.items()
+    assert json.loads(after[file_name(backup_id)])["data"]["atoms"] == ["mine"]
+    assert len(after) == len(before) + 1
+    if key:
+        assert storage.find(key).id == backup_id
+    assert strays_in(storage.directory) == []
+
+
+def test_an_id_costs_no_look_at_the_directory(storage, monkeypatch):
+    add(storage)
+
+    def look(*arguments):
+        raise AssertionError("the directory was read")
+
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, look)
+    add(storage)
+    add(storage, "key-of-this-upload")
+
+
+# --- durability -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def traced(start_server, tmp_path):
+    """A server under strace, and the system calls it has made, a line each, that tell the order."""
+    require_tool("strace")
+    path = tmp_path / "calls"
+    calls = (
+        "fsync,fdatasync,link,linkat,symlink,symlinkat,unlink,unlinkat,sendto,sendmsg,write,rename"
+    )
+    command = ["strace", "-D", "-f", "-y", "-s", "80", "-e", f"trace={calls}", "-o", str(path)]
+    server = start_server(command=[*command, sys.executable, "-m", "backup_server"])
+    return server, path.read_text
+
+
+def order(calls: str, *patterns: str) -> None:
+    """Check that there is a line for each pattern, in this order."""
+    lines, at = calls.splitlines(), 0
+    for pattern in patterns:
+        found = [n for n in range(at, len(lines)) if re.search(pattern, lines[n])]
+        assert found, f"no {pattern} after line {at} of:\n{calls}"
+        at = found[0] + 1
+
+
+DATA = r"[^>]*/data"
+
+
+def test_a_repeated_upload_is_synced_before_it_is_answered_too(traced):
+    """Its first answer may never have been sent, by a server that was killed before its sync."""
+    server, calls = traced
+    server.upload({}, "?key=key-of-this-upload")
+    began = len(calls())
+    assert server.post("/api/backup?key=key-of-this-upload", {}).status == 200
+    keys, directory = (rf"fsync\(\d+<{DATA}{name}>" for name in ("/\\.keys", ""))
+    order(calls()[began:], keys, directory, r"send.*HTTP/1\.1 200")
+
+
+def test_a_deletion_is_synced_before_it_is_answered(traced):
+    server, calls = traced
+    backup_id = server.upload({})["id"]
+    began = len(calls())
+    assert server.request("DELETE", f"/api/backup/{backup_id}").status == 200
+    order(
+        calls()[began:],
+        rf"unlink(at)?\(.*backup-{backup_id}\.json",
+        rf"fsync\(\d+<{DATA}>",
+        r"send.*HTTP/1\.1 200",
+    )
+
+
+def test_a_reader_sees_all_of_a_backup_or_nothing_while_others_are_stored(start_server):
+    servers = [start_server(), start_server()]
+    body = {"atoms": ["x" * 2_000_000], "snapshots": [1]}
+    seen = set()
+    with ThreadPoolExecutor(2) as pool:
+        uploads = [pool.submit(servers[0].upload, body) for _ in range(12)]
+        while not all(upload.done() for upload in uploads):
+            for backup in servers[1].get("/api/backup/list").json["backups"]:
+                if backup["id"] not in seen:
+                    seen.add(backup["id"])
+                    document = servers[1].get(f"/api/backup/{backup['id']}")
+                    assert len(document.body) == backup["size"]
+                    assert document.json["data"]["snapshots"] == [1]
+            for path in servers[0].data_dir.glob("backup-*"):
+                json.loads(path.read_bytes())
+    assert seen
+
+
+# --- what killed servers leave --------------------------------------------------------------------
+
+
+def test_what_a_killed_server_left_is_swept_at_the_next_start(start_server, tmp_path, sample):
+    server = start_server()
+    server.upload(sample)
+    server.kill()
+    for n in range(3):
+        (tmp_path / "data" / f".upload-{n:016x}.tmp").write_bytes(b"half a backup")
+    before = backups_in(server.data_dir)
+    server.start()
+    assert strays_in(server.data_dir) == []
+    assert backups_in(server.data_dir) == before
+
+
+@pytest.mark.parametrize("command", [[], ["list"], ["verify"]])
+def test_an_upload_in_flight_in_another_process_is_not_touched(storage, command, start_server):
+    with storage._temporary() as (descriptor, path):
+        os.write(descriptor, b"half a backup")
+        if command:
+            environ = os.environ | {"DATA_DIR": str(storage.directory)}
+            subprocess.run(
+                [sys.executable, "-m", "backup_server", *command],
+                env=environ,
+                check=True,
+                capture_output=True,
+            )
+        else:
+            start_server(storage.directory)
+        assert path.read_bytes() == b"half a backup"
+    assert strays_in(storage.directory) == []
+
+
+def test_servers_that_start_all_the_time_disturb_no_upload(storage):
+    """A sweep may take a file for abandoned in the moment between its creation and its lock."""
+    stop = False
+
+    def sweep():
+        while not stop:
+            Storage(storage.directory).prepare()
+
+    with ThreadPoolExecutor(3) as pool:
+        sweepers = [pool.submit(sweep) for _ in range(2)]
+        try:
+            ids = [add(storage) for _ in range(200)]
+        finally:
+            stop = True
+        for sweeper in sweepers:
+            sweeper.result(10)
+    assert storage.catalog.ids() == ids
+    assert strays_in(storage.directory) == []
+
+
+def test_an_upload_waits_for_the_one_lock_that_orders_all_servers(storage):
+    with open(storage.directory / ".last-id", "w") as file, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        waiting = pool.submit(add, storage)
+        time.sleep(0.05)
+        assert not waiting.done()
+        assert backups_in(storage.directory) == {}
+        fcntl.flock(file, fcntl.LOCK_UN)
+        assert waiting.result(10)
+
+
+# --- keys -----------------------------------------------------------------------------------------
+
+
+def test_a_key_whose_owner_died_before_its_backup_got_its_name_is_free(storage):
+    key = "key-of-this-upload"
+    (storage.directory / ".keys").mkdir()
+    (storage.directory / ".keys" / key).symlink_to("../" + file_name("2026-02-01T10-54-27"))
+    assert storage.find(key) is None
+    first = add(storage, key)
+    assert add(storage, key) == first == storage.find(key).id
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../secret.json", "nothing"])
+def test_a_key_that_leads_elsewhere_leads_nowhere(storage, target):
+    key = "key-of-this-upload"
+    (storage.directory.parent / "secret.json").write_text("{}")
+    (storage.directory / ".keys").mkdir()
+    (storage.directory / ".keys" / key).symlink_to(target)
+    assert storage.find(key) is None
+    assert add(storage, key) == storage.find(key).id
+
+
+def test_a_key_is_forgotten_with_its_file_however_that_went(storage):
+    key = "key-of-this-upload"
+    first = add(storage, key)
+    (storage.directory / file_name(first)).unlink()
+    assert storage.find(key) is None
+    second = add(storage, key)
+    storage.delete(second)
+    assert storage.find(key) is None
+    assert os.listdir(storage.directory / ".keys") == []
+    assert len({first, second, add(storage, key)}) == 3
+
+
+def test_deleting_another_backup_forgets_no_key(storage):
+    first = add(storage, "key-of-this-upload")
+    storage.delete(add(storage))
+    storage.delete(add(storage, "key-of-another-one"))
+    assert storage.find("key-of-this-upload").id == first
+
+
+@pytest.mark.parametrize("moment", [signal.SIGKILL, signal.SIGTERM])
+def test_a_key_holds_when_the_server_ends_before_it_answers(start_server, moment):
+    """The client does not know whether it was stored, sends again, and it is stored once."""
+    server = start_server()
+    query = "?key=key-of-this-upload"
+    body = {"atoms": ["x" * 3_000_000]}
+    for _ in range(4):
+        with ThreadPoolExecutor(1) as pool:
+            attempt = pool.submit(server.upload, body, query)
+            time.sleep(0.02)
+            os.killpg(server.process.pid, moment)
+            server.process.wait(30)
+            attempt.exception()
+        server.start()
+    receipt = server.post(f"/api/backup{query}", body).json
+    assert server.listed() == [receipt["id"]]
+    assert strays_in(server.data_dir) == []
+
+
+# --- the catalog ----------------------------------------------------------------------------------
+
+
+def test_a_change_within_the_tick_of_the_directorys_clock_is_seen(storage, monkeypatch):
+    """A directory's modification time stands still for some milliseconds at a time."""
+    monkeypatch.setattr(catalog, "_TICK_SECONDS", 3600)
+    first = add(storage)
+    times = os.stat(storage.directory)
+    reader = Catalog(storage.directory)
+    os.utime(storage.directory, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert reader.ids() == [first]
+    second = add(storage)
+    os.utime(storage.directory, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert reader.ids() == [first, second]
+
+
+def test_a_directory_in_which_nothing_changed_is_read_no_more(storage, monkeypatch):
+    backup_id = add(storage)
+    reader = Catalog(storage.directory)
+    deadline = time.monotonic() + 10
+    while not reader._settled and time.monotonic() < deadline:
+        reader.ids()
+    monkeypatch.setattr(os, "listdir", lambda *path: pytest.fail("the directory was read"))
+    assert reader.ids() == [backup_id]
+    assert len(list(reader.newest_first())) == 1
+
+
+def test_a_listed_backup_is_read_once(storage, monkeypatch):
+    add(storage)
+    list(storage.catalog.newest_first())
+    monkeypatch.setattr(os, "open", lambda *arguments: pytest.fail("a file was opened"))
+    assert len(list(storage.catalog.newest_first())) == 1

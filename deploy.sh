@@ -9,12 +9,13 @@
 # the settings and the storage they are to run with. The volume with the backups is never removed.
 # Settings come from .env (see .env.example). Exits 0 only if everything answered.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 
 # With an attestation in it an image that did not change would get another id, and be restarted.
 export BUILDX_NO_DEFAULT_ATTESTATIONS=1
 
 main() {
+  (($# == 0)) || fail "there are no arguments; see the head of deploy.sh"
   docker compose version >/dev/null || fail "Docker with Compose v2 is needed"
   docker info >/dev/null || fail "no Docker engine answers${DOCKER_HOST:+ at $DOCKER_HOST}"
 
@@ -103,4 +104,4 @@ summary() {
     'backups in {{range .Mounts}}{{if eq .Destination "/data/backups"}}{{or .Name .Source}}{{end}}{{end}}'
 }
 
-main
+main "$@"

@@ -60,7 +60,8 @@ function restore(backup) {
       replaced.length && `${plural(replaced.length, 'record')} replaced`,
       kept.length && `${plural(kept.length, 'newer record')} kept`,
     ];
-    showNotice(`Restored: ${parts.filter(Boolean).join(', ')}.`, true);
+    const undoable = added.length + replaced.length > 0;
+    showNotice(`Restored: ${parts.filter(Boolean).join(', ')}.`, undoable);
     void showAtoms();
   });
 }

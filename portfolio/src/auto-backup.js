@@ -1,31 +1,19 @@
 /**
  * Backups by themselves: what is prepared leaves in the instant in which the page is hidden or
  * closed; what was not acknowledged follows at the next start, `online` or return to visible.
- *
- * Nothing runs while nothing happens: a check follows a write, or what a person does.
  */
 
 import { backUpChanges, expectNoAnswer, markAsSynced } from './backup.js';
-import { onWrite } from './database.js';
-import { prepareChanges, prepared } from './prepare.js';
+import { prepared } from './prepare.js';
 import { currentSettings } from './settings.js';
-import { announce, onAnnouncement } from './tabs.js';
 import { uploadPath } from './transport.js';
+import { check, checkIsDue, watch } from './watch.js';
 
 /**
  * What may be in flight when a page closes, over all its keepalive requests, beacons included
  * (Fetch, "HTTP-network-or-cache fetch": 64 kibibytes).
  */
 const KEEPALIVE_BYTES = 64 * 1024;
-
-/** From a write to its check, in milliseconds; writes come in bursts. */
-const AFTER_WRITE = 100;
-
-/** From something a person did: it may have led to a write through another connection. */
-const AFTER_ACTIVITY = 2000;
-
-/** A check may take at most one part in so many of the time. */
-const CHECK_SHARE = 10;
 
 /** From `beforeunload` to the moment when the page would be gone, in milliseconds. */
 const CALLED_OFF = 1000;
@@ -35,12 +23,6 @@ let enabled = null;
 
 /** @type {string | null} the key that left since the page was last seen */
 let sentKey = null;
-
-/** @type {{timer: ReturnType<typeof setTimeout>, at: number} | null} */
-let scheduled = null;
-
-/** Before this moment of `performance.now()` no check runs. */
-let restUntil = 0;
 
 /**
  * Starts backing up at each close, start, return and `online`. A second call changes nothing.
@@ -57,31 +39,15 @@ export async function enableAutoBackup() {
   window.addEventListener('beforeunload', onBeforeUnload, { signal });
   window.addEventListener('pageshow', onPageShow, { signal });
   window.addEventListener('online', arrive, { signal });
-  for (const type of ['pointerup', 'keyup', 'change', 'drop']) {
-    window.addEventListener(type, onActivity, { signal, capture: true, passive: true });
-  }
-  signal.addEventListener('abort', onWrite(notifyChanged));
-  onAnnouncement(() => schedule(AFTER_WRITE));
+  watch(signal);
   await markAsSynced().catch(alreadyShown);
-  await arrive();
+  if (!signal.aborted) await arrive();
 }
 
 /** Ends what `enableAutoBackup` started; a backup that runs is finished. */
 export function disableAutoBackup() {
   enabled?.abort();
   enabled = null;
-  onAnnouncement(null);
-  unschedule();
-}
-
-/**
- * Says that something was written. Only needed for writes through another connection than the
- * one that `getDB` returns, and even then only to be sooner.
- */
-export function notifyChanged() {
-  if (!enabled) return;
-  announce();
-  schedule(AFTER_WRITE);
 }
 
 function onVisibility() {
@@ -102,10 +68,6 @@ function onBeforeUnload() {
   }, CALLED_OFF);
 }
 
-function onActivity() {
-  schedule(AFTER_ACTIVITY);
-}
-
 /** Called up to three times for one close. What it starts must have left when it returns. */
 function leave() {
   const next = prepared();
@@ -114,7 +76,7 @@ function leave() {
     if (sendKeptAlive(next)) expectNoAnswer(next);
     else void sendOrdinarily();
   }
-  if (scheduled) void sendUnprepared();
+  if (checkIsDue()) void sendUnprepared();
 }
 
 function arrive() {
@@ -149,27 +111,6 @@ function sendKeptAlive({ key, body }) {
     sendOrdinarily,
   );
   return true;
-}
-
-/** @param {number} delay */
-function schedule(delay) {
-  const at = Math.max(performance.now() + delay, restUntil);
-  if (scheduled && scheduled.at <= at) return;
-  unschedule();
-  scheduled = { at, timer: setTimeout(check, at - performance.now()) };
-}
-
-function unschedule() {
-  clearTimeout(scheduled?.timer);
-  scheduled = null;
-}
-
-async function check() {
-  unschedule();
-  const start = performance.now();
-  await prepareChanges().catch(alreadyShown);
-  const end = performance.now();
-  restUntil = end + (end - start) * CHECK_SHARE;
 }
 
 /** By the status event, which is where failures without a caller are told. */

@@ -33,17 +33,21 @@ export async function listBackups() {
 
 /**
  * Deletes a backup on the server. If it was the last one made from here, what is stored here
- * counts as unsynced again.
+ * counts as unsynced again, also when it is not known whether the deletion was done.
  *
  * @param {string} id
  * @throws {BackupError}
  */
 export async function deleteBackup(id) {
-  await request({ method: 'DELETE', path: `/api/backup/${encodeURIComponent(id)}` });
+  // First, since the deletion may succeed and its answer never come: one backup too many, at worst.
   await forgetLast(id);
-  announce();
-  // If a record can't be backed up, the status says so; the deletion is done all the same.
-  await prepareChanges().catch(() => {});
+  try {
+    await request({ method: 'DELETE', path: `/api/backup/${encodeURIComponent(id)}` });
+  } finally {
+    announce();
+    // If a record can't be backed up, the status says so; the deletion is done all the same.
+    await prepareChanges().catch(() => {});
+  }
 }
 
 /** @param {any} backup */

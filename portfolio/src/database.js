@@ -10,6 +10,7 @@ import { CATEGORIES, FLAGGED, KEY_PATHS, recordName } from './categories.js';
 import { BackupError, messageOf } from './errors.js';
 import { digestOf } from './serialize.js';
 import { currentSettings, onConfigure } from './settings.js';
+import { complete } from './transaction.js';
 
 /** @typedef {import('./categories.js').Category} Category */
 /** @typedef {import('./categories.js').StoredRecord} StoredRecord */
@@ -126,26 +127,12 @@ function withAudioOf(stored, record) {
 async function transact(stores, mode, work) {
   const transaction = await begin(stores, mode);
   try {
-    const result = await work(transaction);
-    await transaction.done;
-    return result;
+    return await complete(transaction, work);
   } catch (error) {
-    abort(transaction);
-    await transaction.done.catch(() => {});
     if (error instanceof ChangedMeanwhile) throw error;
     throw new BackupError(`The database ${DATABASE} failed: ${messageOf(error)}`, {
       cause: error,
     });
-  }
-}
-
-/** @param {any} transaction */
-function abort(transaction) {
-  try {
-    transaction.abort();
-  } catch (error) {
-    // It has ended by itself: a failed request aborts its transaction.
-    if (/** @type {DOMException} */ (error).name !== 'InvalidStateError') throw error;
   }
 }
 

@@ -6,7 +6,7 @@
  * `detail` is what `getBackupStatus()` returns.
  */
 
-export { disableAutoBackup, enableAutoBackup, notifyChanged } from './auto-backup.js';
+export { disableAutoBackup, enableAutoBackup } from './auto-backup.js';
 export { createBackup, markAsSynced } from './backup.js';
 export { deleteBackup, listBackups } from './backups.js';
 export { CATEGORIES } from './categories.js';
@@ -15,6 +15,7 @@ export { getUndo, previewRestore, restoreFromBackup, undoRestore } from './resto
 export { configure } from './settings.js';
 export { getBackupStatus, STATUS_EVENT } from './status.js';
 export { getUnsyncedCount, getUnsyncedSnapshots } from './unsynced.js';
+export { notifyChanged } from './watch.js';
 
 /** @typedef {import('./backups.js').Backup} Backup */
 /** @typedef {import('./categories.js').Category} Category */

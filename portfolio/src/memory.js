@@ -10,6 +10,9 @@
 
 import { openDB } from 'idb';
 
+import { BackupError, messageOf } from './errors.js';
+import { complete } from './transaction.js';
+
 /** @typedef {import('./database.js').Change} Change */
 /** @typedef {import('./serialize.js').State} State */
 /** @typedef {import('./transport.js').Receipt} Receipt */
@@ -29,11 +32,13 @@ import { openDB } from 'idb';
  * @property {[string, Acknowledged | null][]} acknowledged what was known before, by record name
  */
 
+const DATABASE = 'eoe-cloud-backup';
+
 /** @type {Promise<import('idb').IDBPDatabase> | null} */
 let connection = null;
 
 function memory() {
-  connection ??= openDB('eoe-cloud-backup', 1, {
+  connection ??= openDB(DATABASE, 1, {
     upgrade(database) {
       database.createObjectStore('acknowledged');
       database.createObjectStore('facts');
@@ -52,17 +57,38 @@ function memory() {
   return connection;
 }
 
+/**
+ * @template T
+ * @param {('acknowledged' | 'facts')[]} stores
+ * @param {'readonly' | 'readwrite'} mode
+ * @param {(...stores: any[]) => Promise<T>} work
+ * @returns {Promise<T>} once the transaction is complete
+ * @throws {BackupError} when it fails; then nothing of it was written
+ */
+async function transact(stores, mode, work) {
+  try {
+    const transaction = (await memory()).transaction(stores, mode);
+    return await complete(transaction, () => work(...stores.map((s) => transaction.objectStore(s))));
+  } catch (error) {
+    throw new BackupError(`The client's own database ${DATABASE} failed: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
 /** @returns {Promise<Map<string, Acknowledged>>} by record name */
-export async function acknowledged() {
-  const { store, done } = (await memory()).transaction('acknowledged');
-  const [names, values] = await Promise.all([store.getAllKeys(), store.getAll()]);
-  await done;
-  return new Map(names.map((name, index) => [String(name), values[index]]));
+export function acknowledged() {
+  return transact(['acknowledged'], 'readonly', async (records) => {
+    const [names, values] = await Promise.all([records.getAllKeys(), records.getAll()]);
+    return new Map(names.map((/** @type {any} */ name, /** @type {number} */ index) => {
+      return [String(name), values[index]];
+    }));
+  });
 }
 
 /** @returns {Promise<Last | undefined>} */
-export async function last() {
-  return (await memory()).get('facts', 'last');
+export function last() {
+  return transact(['facts'], 'readonly', (facts) => facts.get('last'));
 }
 
 /**
@@ -72,16 +98,16 @@ export async function last() {
  * @param {string} digest of the state
  * @returns {Promise<Pending>}
  */
-export async function pendingFor(digest) {
-  const { store, done } = (await memory()).transaction('facts', 'readwrite');
-  /** @type {Pending} */
-  let pending = await store.get('pending');
-  if (pending?.digest !== digest) {
-    pending = { key: randomKey(), digest, clientTimestamp: new Date().toISOString() };
-    await store.put(pending, 'pending');
-  }
-  await done;
-  return pending;
+export function pendingFor(digest) {
+  return transact(['facts'], 'readwrite', async (facts) => {
+    /** @type {Pending} */
+    let pending = await facts.get('pending');
+    if (pending?.digest !== digest) {
+      pending = { key: randomKey(), digest, clientTimestamp: new Date().toISOString() };
+      await facts.put(pending, 'pending');
+    }
+    return pending;
+  });
 }
 
 /**
@@ -91,63 +117,59 @@ export async function pendingFor(digest) {
  * @param {string} key it was sent under
  * @param {Receipt} receipt
  */
-export async function acknowledge(state, key, receipt) {
-  const transaction = (await memory()).transaction(['acknowledged', 'facts'], 'readwrite');
-  const records = transaction.objectStore('acknowledged');
-  const facts = transaction.objectStore('facts');
-  const [names, values] = await Promise.all([records.getAllKeys(), records.getAll()]);
-  const known = new Map(names.map((name, index) => [String(name), values[index].digest]));
-  for (const { name, digest } of state.entries) {
-    if (known.get(name) !== digest) await records.put({ digest, since: receipt.timestamp }, name);
-    known.delete(name);
-  }
-  for (const gone of known.keys()) await records.delete(gone);
-  await facts.put({ receipt, digest: state.digest, at: Date.now() }, 'last');
-  if ((await facts.get('pending'))?.key === key) await facts.delete('pending');
-  await transaction.done;
+export function acknowledge(state, key, receipt) {
+  return transact(['acknowledged', 'facts'], 'readwrite', async (records, facts) => {
+    const [names, values] = await Promise.all([records.getAllKeys(), records.getAll()]);
+    const known = new Map();
+    for (const [index, name] of names.entries()) known.set(name, values[index].digest);
+    for (const { name, digest } of state.entries) {
+      if (known.get(name) !== digest) await records.put({ digest, since: receipt.timestamp }, name);
+      known.delete(name);
+    }
+    for (const gone of known.keys()) await records.delete(gone);
+    await facts.put({ receipt, digest: state.digest, at: Date.now() }, 'last');
+    if ((await facts.get('pending'))?.key === key) await facts.delete('pending');
+  });
 }
 
 /**
  * @param {[string, Acknowledged | null][]} changes by record name; null forgets
  */
-export async function remember(changes) {
-  const { store, done } = (await memory()).transaction('acknowledged', 'readwrite');
-  for (const [name, known] of changes) {
-    if (known) await store.put(known, name);
-    else await store.delete(name);
-  }
-  await done;
+export function remember(changes) {
+  return transact(['acknowledged'], 'readwrite', async (records) => {
+    for (const [name, known] of changes) {
+      if (known) await records.put(known, name);
+      else await records.delete(name);
+    }
+  });
 }
 
 /**
- * The last acknowledged backup was deleted: nothing is known to be on the server any more. The
+ * If the last acknowledged backup is deleted, nothing is known to be on the server any more. The
  * names stay, with a digest that no record has, or the records' own flags would be believed.
  *
  * @param {string} id of the deleted backup
  */
-export async function forgetLast(id) {
-  const transaction = (await memory()).transaction(['acknowledged', 'facts'], 'readwrite');
-  const facts = transaction.objectStore('facts');
-  if ((await facts.get('last'))?.receipt.id === id) {
+export function forgetLast(id) {
+  return transact(['acknowledged', 'facts'], 'readwrite', async (records, facts) => {
+    if ((await facts.get('last'))?.receipt.id !== id) return;
     await facts.delete('last');
-    const records = transaction.objectStore('acknowledged');
     for (const name of await records.getAllKeys()) {
       await records.put({ digest: 'deleted', since: new Date(0).toISOString() }, name);
     }
-  }
-  await transaction.done;
+  });
 }
 
 /** @returns {Promise<Undo | undefined>} */
-export async function undoState() {
-  return (await memory()).get('facts', 'undo');
+export function undoState() {
+  return transact(['facts'], 'readonly', (facts) => facts.get('undo'));
 }
 
 /** @param {Undo | undefined} undo undefined forgets */
-export async function keepUndoState(undo) {
-  const database = await memory();
-  if (undo) await database.put('facts', undo, 'undo');
-  else await database.delete('facts', 'undo');
+export function keepUndoState(undo) {
+  return transact(['facts'], 'readwrite', (facts) => {
+    return undo ? facts.put(undo, 'undo') : facts.delete('undo');
+  });
 }
 
 /** 128 random bits: `crypto.randomUUID` is missing on plain-http hosts. */

@@ -121,7 +121,7 @@ function showReadable(result) {
 /** @param {unknown} error @returns {never} */
 function showUnreadable(error) {
   unreadable = true;
-  updateStatus({ status: 'error', lastError: messageOf(error) });
+  updateStatus({ status: 'error', lastError: messageOf(error), progress: null });
   throw error;
 }
 

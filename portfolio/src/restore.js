@@ -7,7 +7,7 @@
  * 2. by the first of `updatedAt`, `modifiedAt`, `lastModified`, `timestamp`, `createdAt` and
  *    `date` that both versions have and differ in, it is the later one, or else, where there is
  *    no such member,
- * 3. its contents were first backed up after this backup was made.
+ * 3. its contents were first backed up after this backup was made, or nobody knows when.
  * It is a conflict, and stays as it is unless the caller says otherwise.
  */
 
@@ -150,10 +150,13 @@ async function fetchDocument(id, items) {
     await request({ method: 'POST', path: '/api/restore', body, type: 'application/json' }),
   );
   const { timestamp, data } = answer ?? {};
-  if (answer?.id !== id || Number.isNaN(Date.parse(timestamp)) || typeof data !== 'object') {
+  const isTime = typeof timestamp === 'string' && !Number.isNaN(Date.parse(timestamp));
+  if (answer?.id !== id || !isTime || typeof data !== 'object') {
     throw new BackupError('The server\'s answer is not the backup that was asked for');
   }
   for (const category of categories) checkRecords(category, data?.[category]);
+  // Whatever stands for it in JSON, it is no audio.
+  for (const note of data.voiceNotes ?? []) delete note.audioBlob;
   const picked = categories.map((category) => [category, data[category]]);
   return { id, timestamp, data: Object.fromEntries(picked) };
 }
@@ -239,7 +242,7 @@ function actionFor(category, here, inBackup, known, madeAt) {
   if (digest === digestOf(category, inBackup)) return 'same';
   const flaggedUnsynced = isFlaggedUnsynced(category, here);
   if (differsFromServer({ category, digest, flaggedUnsynced }, known)) return 'conflict';
-  const later = laterHere(here, inBackup) ?? (known && instant(known.since) > instant(madeAt));
+  const later = laterHere(here, inBackup) ?? (!known || instant(known.since) > instant(madeAt));
   return later ? 'conflict' : 'replace';
 }
 
@@ -301,6 +304,10 @@ async function write({ id, timestamp }, planned, toWrite) {
       written: toWrite.has(record),
     }));
   const records = inBackup.filter(({ written }) => written);
+  const remembered = () =>
+    remember(inBackup.map(({ name, digest }) => [name, { digest, since: timestamp }]));
+  // What changes nothing takes no place of an earlier restore that can still be undone.
+  if (records.length === 0) return remembered();
   const known = await acknowledged();
   const earlier = await undoState();
   // On disk before the first write: there is no moment without a way back.
@@ -324,7 +331,7 @@ async function write({ id, timestamp }, planned, toWrite) {
     await keepUndoState(earlier);
     throw error;
   }
-  await remember(inBackup.map(({ name, digest }) => [name, { digest, since: timestamp }]));
+  return remembered();
 }
 
 /**

@@ -20,13 +20,14 @@ const listeners = new Set();
 
 /**
  * Says where the server and the data are. Call it before anything else; what is left out keeps
- * its value.
+ * its value, and so do a `baseUrl` and a `timeoutMs` that are undefined.
  *
  * @param {Partial<Settings>} options
  * @throws {BackupError} for a value of the wrong type
  */
 export function configure(options) {
-  const { baseUrl, getDB, token, timeoutMs } = { ...settings, ...options };
+  const { baseUrl = settings.baseUrl, timeoutMs = settings.timeoutMs } = options;
+  const { getDB, token } = { ...settings, ...options };
   if (typeof baseUrl !== 'string') throw new BackupError('configure: baseUrl must be a string');
   if (getDB !== undefined && typeof getDB !== 'function') {
     throw new BackupError('configure: getDB must be a function that resolves to a database');

@@ -6,6 +6,7 @@
 
 import { survey } from './prepare.js';
 import { getBackupStatus, STATUS_EVENT } from './status.js';
+import { watch } from './watch.js';
 
 /** @typedef {import('./status.js').BackupStatus} BackupStatus */
 /** @typedef {'checking'|'backing-up'|'error'|'offline'|'unsynced'|'empty'|'backed-up'} View */
@@ -63,6 +64,7 @@ export class SyncStatusElement extends Base {
       window.addEventListener(type, render, { signal });
     }
     render();
+    watch(signal);
     // After the modules of the page, one of which calls configure(). A failure is an event.
     const timer = setTimeout(() => survey().catch(() => {}));
     signal.addEventListener('abort', () => clearTimeout(timer));

@@ -75,6 +75,7 @@ export async function request(options) {
     const failure = outcome instanceof BackupError ? outcome : refusal(outcome);
     const wait = Math.max(DELAYS[attempt] ?? Infinity, secondsToWait(answer));
     if (!worthRetrying(answer) || wait > LONGEST_WAIT) throw failure;
+    options.onProgress?.(0);
     await new Promise((resolve) => setTimeout(resolve, wait * 1000));
   }
 }

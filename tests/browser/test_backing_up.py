@@ -310,6 +310,51 @@ def test_a_deleted_backup_is_no_backup_any_more(tab, server):
     assert status_of(page)["lastBackupTime"] is None
 
 
+FAIL_THE_CLIENTS_OWN_WRITES = """() => {
+    const put = IDBObjectStore.prototype.put;
+    IDBObjectStore.prototype.put = function (...parameters) {
+        if (this.transaction.db.name !== 'eoe-cloud-backup') return put.apply(this, parameters);
+        throw new DOMException('full', 'QuotaExceededError');
+    };
+}"""
+
+
+def test_a_deletion_that_cannot_be_remembered_is_not_begun(tab, server):
+    """Or the client would go on to believe in a backup that is gone."""
+    page = tab()
+    put_atom(page, "edited")
+    receipt = back_up(page)
+    page.evaluate(FAIL_THE_CLIENTS_OWN_WRITES)
+    assert "full" in failure_of(page, f"host.client.deleteBackup('{receipt['id']}')")
+    assert [backup["id"] for backup in stored_backups(server)] == [receipt["id"]]
+
+
+def test_a_deletion_of_unknown_outcome_counts_as_done(tab, wire, server):
+    page = tab()
+    put_atom(page, "edited")
+    receipt = back_up(page)
+    page.evaluate("host.client.configure({ baseUrl: '/nowhere' })")
+    assert failure_of(page, f"host.client.deleteBackup('{receipt['id']}')")
+    page.evaluate("host.client.configure({ baseUrl: '' })")
+    assert unsynced(page) == 1
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["createBackup()", "restoreFromBackup(id)", "deleteBackup(id)"],
+)
+def test_a_failure_of_the_clients_own_database_is_told_like_any_other(tab, server, call):
+    page = tab()
+    put_atom(page, "edited")
+    id = server.upload({"atoms": [{"slug": "a1"}]})["id"]
+    last = back_up(page)["id"]
+    put_atom(page, "edited again")
+    page.evaluate(FAIL_THE_CLIENTS_OWN_WRITES)
+    id = last if "delete" in call else id
+    message = failure_of(page, f"((id) => host.client.{call})('{id}')")
+    assert message == "The client's own database eoe-cloud-backup failed: full"
+
+
 def test_a_state_that_comes_back_is_a_backup_of_its_own(tab, server):
     page = tab()
     for title in ("one", "two", "one"):
@@ -555,6 +600,12 @@ def test_configure_refuses_what_makes_no_sense(tab):
     for options in ("{ baseUrl: 7 }", "{ getDB: {} }", "{ token: 7 }", "{ timeoutMs: 0 }"):
         call = f"(async () => host.client.configure({options}))()"
         assert failure_of(page, call).startswith("configure: ")
+
+
+def test_configure_takes_undefined_for_left_out(tab, server):
+    page = tab()
+    page.evaluate("host.client.configure({ baseUrl: undefined, timeoutMs: undefined })")
+    assert back_up(page)["id"]
 
 
 def test_digests_are_sha256(tab):

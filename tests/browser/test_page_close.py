@@ -54,6 +54,31 @@ def test_five_kilobytes_leave_with_a_closing_tab(tab, wire, server):
     assert len(stored_backups(server)) == 1
 
 
+def test_an_edit_before_configure_leaves_too(tab, wire, server):
+    """As when a token is set after a login."""
+    page = tab(auto=True)
+    atom = put_atom(page, "edited", 3_000)
+    wait_until_prepared(page)
+    page.evaluate("host.client.configure({ timeoutMs: 20_000 })")
+    page.wait_for_timeout(500)
+    close_for_real(page)
+    assert wait_for_backup(server)["atoms"] == [atom]
+
+
+def test_what_is_disabled_at_once_sends_nothing(tab, wire):
+    """As a framework does that mounts, unmounts and mounts again."""
+    page = tab()
+    put_atom(page, "edited")
+    page.evaluate(
+        """async () => {
+            const started = host.client.enableAutoBackup();
+            host.client.disableAutoBackup();
+            await started;
+        }"""
+    )
+    assert wire.uploads == []
+
+
 def test_five_megabytes_follow_at_the_next_start(tab, wire, server):
     page = tab(auto=True)
     atom = put_atom(page, "large", 5_000_000)

@@ -132,6 +132,13 @@ def test_audio_stays_with_its_voice_note(tab):
     assert sha256[0] == sha256[1]
 
 
+def test_what_stands_for_audio_in_a_backup_is_none(tab, server):
+    page = tab()
+    id = server.upload({"voiceNotes": [{"id": 1, "title": "hum", "audioBlob": {}}]})["id"]
+    restore(page, id)
+    assert get(page, "voiceNotes", 1) == {"id": 1, "title": "hum", "synced": True}
+
+
 # --- what is newer here ---------------------------------------------------------------------------
 
 
@@ -173,6 +180,16 @@ def test_a_decision_that_is_none_is_an_error(tab):
     call = f"host.client.restoreFromBackup('{id}', undefined, {{ conflicts: () => undefined }})"
     assert "conflicts" in failure_of(page, call)
     assert titles(page) == {"a1": "edited"}
+
+
+def test_what_nobody_knows_the_age_of_is_kept(tab, server):
+    """As on a device that comes from the earlier client, whose flags are all there is."""
+    page = tab()
+    id = server.upload({"compositions": [{"id": "c1", "title": "in the backup"}]})["id"]
+    put(page, "compositions", {"id": "c1", "title": "here", "synced": True})
+    result = restore(page, id)
+    assert result["kept"] == [{"category": "compositions", "key": "c1"}]
+    assert titles(page, "compositions") == {"c1": "here"}
 
 
 def test_what_was_first_backed_up_later_is_newer(tab):
@@ -332,6 +349,16 @@ def test_one_call_undoes_a_restore_even_after_a_reload(tab, server):
     assert get(page, "snapshots", "s1") == {"id": "s1", "title": "here", "synced": False}
     assert unsynced(page) == 3
     assert "no restore" in failure_of(page, "host.client.undoRestore()")
+
+
+def test_a_restore_that_changes_nothing_leaves_the_one_before_to_be_undone(tab, server):
+    page = tab()
+    before = restored(page, server)
+    id = page.evaluate("host.client.getUndo()")["backupId"]
+    result = restore(page, id)
+    assert (result["added"], result["replaced"]) == ([], [])
+    page.evaluate("host.client.undoRestore()")
+    assert titles(page) == before
 
 
 def test_undoing_keeps_what_was_edited_since(tab, server):

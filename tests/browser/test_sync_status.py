@@ -47,6 +47,19 @@ def test_it_starts_without_a_claim(context, wire):
     assert page.evaluate("window.seen") == ["checking", "unsynced"]
 
 
+def test_it_needs_no_automatic_backups_to_say_what_is_true(tab):
+    first, second = tab(), tab()
+    put_atom(first, "edited")
+    for page in (first, second):
+        wait_for_state(page, "unsynced")
+    back_up(first)
+    for page in (first, second):
+        wait_for_state(page, "backed-up")
+    second.evaluate("document.querySelector('sync-status').remove()")
+    put_atom(first, "edited")
+    wait_for_state(first, "unsynced")
+
+
 def test_it_follows_an_edit_and_its_backup(tab, wire, element_of):
     page = tab(auto=True)
     wait_for_state(page, "empty")

@@ -48,6 +48,13 @@ def test_base_images_are_pinned_to_a_version_by_a_name_without_a_host(dockerfile
         assert re.fullmatch(r"[a-z]+:\d+\.\d+\.\d+[a-z-]*", image)
 
 
+def test_deploy_does_nothing_when_it_is_asked_for_what_it_does_not_know():
+    deploy = subprocess.run([ROOT / "deploy.sh", "--help"], capture_output=True, text=True)
+    assert deploy.returncode != 0
+    assert "no arguments" in deploy.stderr
+    assert deploy.stdout == ""
+
+
 def test_deploy_passes_shellcheck():
     done = subprocess.run(
         [require_tool("shellcheck"), ROOT / "deploy.sh"], capture_output=True, text=True

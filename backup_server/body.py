@@ -21,8 +21,9 @@ from .storage import Storage
 
 #: Seconds without a byte after which a client is given up.
 IDLE_SECONDS = 20
-#: Seconds for which the rest of a refused body is read, so that the client gets to the answer.
-DRAIN_SECONDS = 30
+#: Seconds for which the rest of a refused body is read, so that the client gets to the answer,
+#: and without a byte after which it is not.
+DRAIN_SECONDS, DRAIN_IDLE_SECONDS = 300, 5
 
 _CHUNK = 256 * 1024
 _IN_MEMORY = 1024 * 1024
@@ -164,7 +165,7 @@ def _drain(request: Request) -> None:
         return
     deadline = time.monotonic() + DRAIN_SECONDS
     try:
-        _set_timeout(request, DRAIN_SECONDS / 6)
+        _set_timeout(request, DRAIN_IDLE_SECONDS)
         while time.monotonic() < deadline and request.stream.read(_CHUNK):
             pass
     except (OSError, ParseException):

@@ -46,7 +46,7 @@ class Catalog:
         self._names: set[str] = set()
         self._ids: list[str] = []
         self._entries: dict[str, bytes] = {}
-        self._express_heads: dict[str, Head] = {}
+        self._express_heads: dict[str, tuple[tuple[int, int], Head]] = {}
         self._reported: set[str] = set()
 
     def ids(self) -> list[str]:
@@ -81,15 +81,17 @@ class Catalog:
 
     def head_of(self, descriptor: int, size: int, backup_id: str) -> Head:
         """Read the head of a backup that is open, of ``size`` bytes; raise DamagedBackup."""
-        if head := self._express_heads.get(backup_id):
-            return head
+        if known := self._express_heads.get(backup_id):
+            stamp, head = known
+            if stamp == _stamp(descriptor):  # whoever made these files may also edit them
+                return head
         text = os.pread(descriptor, document.HEAD_BYTES, 0)
         if document.has_head(text):
             head = document.read_head(text, size)
         else:
             # Read, not mapped: a mapped file that fails to be read kills the process (SIGBUS).
             head = document.read_head(os.pread(descriptor, size, 0), size)
-            self._express_heads[backup_id] = head
+            self._express_heads[backup_id] = _stamp(descriptor), head
         head.id = backup_id
         return head
 
@@ -103,7 +105,7 @@ class Catalog:
                 return None
             except (DamagedBackup, OSError) as error:
                 # Only what is wrong with this file: no descriptors left would hide them all.
-                if isinstance(error, OSError) and error.errno != errno.EIO:
+                if isinstance(error, OSError) and not self._is_of_one_file(error):
                     raise
                 if backup_id not in self._reported:
                     self._reported.add(backup_id)
@@ -134,6 +136,11 @@ class Catalog:
             raise UnknownBackup("There is no backup with this id.")
         return descriptor, status.st_size
 
+    def _is_of_one_file(self, error: OSError) -> bool:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return os.access(self._directory, os.X_OK)
+        return error.errno == errno.EIO
+
     def _scan(self) -> None:
         names = set(os.listdir(self._directory))
         added, removed = names - self._names, self._names - names
@@ -146,6 +153,11 @@ class Catalog:
         if new := [backup_id for name in added if (backup_id := ids.id_of(name))]:
             self._ids = sorted(self._ids + new)
         self._names = names
+
+
+def _stamp(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_size, status.st_mtime_ns
 
 
 def _to_json(backup_id: str, head: Head) -> bytes:

@@ -1,9 +1,12 @@
 """The blueprint: seven endpoints, HTTP in, HTTP out."""
 
+import fcntl
 import json
 import logging
 import os
 import re
+import sys
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -23,6 +26,8 @@ blueprint = Blueprint("backup", __name__, url_prefix="/api")
 #: Uploads received, and large answers sent, at once by one process. So clients that stall take no
 #: more than these of its threads, and never all.
 UPLOADS_AT_ONCE = 48
+#: Restore requests received at once, for the same reason.
+RESTORES_AT_ONCE = 16
 LARGE_ANSWERS_AT_ONCE = 48
 #: What is smaller fits into the buffers of the kernel, however slowly it is read.
 LARGE_ANSWER_BYTES = 64 * 1024
@@ -33,6 +38,7 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{16,128}", re.ASCII)
 _RESTORE_LIMIT = body.Limit(64 * 1024, "a restore request")
 _CHUNK = 256 * 1024
 _upload_slots = threading.BoundedSemaphore(UPLOADS_AT_ONCE)
+_restore_slots = threading.BoundedSemaphore(RESTORES_AT_ONCE)
 _answer_slots = threading.BoundedSemaphore(LARGE_ANSWERS_AT_ONCE)
 
 
@@ -72,7 +78,7 @@ def list_backups() -> Response:
     entries, last = _storage().page(int(limit) if limit else None, before)
     following = b',"next":"%s"' % last.encode() if last else b""
     response = _json(b'{"backups":[%s]%s}' % (b",".join(entries), following))
-    if response.content_length > LARGE_ANSWER_BYTES:
+    if _is_large(response.content_length):
         response.call_on_close(_take_answer_slot())
     return response
 
@@ -100,7 +106,12 @@ def delete(backup_id: str) -> Response:
 @blueprint.post("/restore")
 def restore() -> Response:
     """Send a backup's document, or only the chosen categories of it."""
-    text = body.receive(request, _storage(), _RESTORE_LIMIT)
+    if not _restore_slots.acquire(blocking=False):
+        raise Unavailable("Too many restores at once; try again in a moment.")
+    try:
+        text = body.receive(request, _storage(), _RESTORE_LIMIT)
+    finally:
+        _restore_slots.release()
     backup_id, chosen = _restore_request(text)
     file, head = _storage().open(backup_id)
     return _document(file, head) if chosen is None else _categories(file, head, chosen)
@@ -156,6 +167,14 @@ def _restore_request(text: body.Text) -> tuple[str, list[str] | None]:
     return asked["backupId"], [name for name in CATEGORIES if items.get(name)]
 
 
+def _is_large(size: int) -> bool:
+    """Tell whether an answer, with earlier ones the client has not taken yet, may have to wait."""
+    unsent = 0
+    if connection := request.environ.get("gunicorn.socket"):
+        unsent = int.from_bytes(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    return size + unsent > LARGE_ANSWER_BYTES
+
+
 def _take_answer_slot() -> Callable[[], None]:
     """Count one more large answer; return what ends it. Raise Unavailable if there are too many."""
     if not _answer_slots.acquire(blocking=False):
@@ -164,7 +183,7 @@ def _take_answer_slot() -> Callable[[], None]:
 
 
 def _limit_senders(file: StoredFile, size: int) -> None:
-    if size > LARGE_ANSWER_BYTES:
+    if _is_large(size):
         try:
             file.on_close = _take_answer_slot()
         except Unavailable:

@@ -99,6 +99,15 @@ class Worker(ThreadWorker):
 
     def finish_request(self, conn, fs):
         """Keep a connection alive, or start closing it."""
+        if not fs.cancelled() and not fs.exception() and fs.result() is True:
+            # What came behind the request may be half a head, which must not have a thread.
+            conn.head = conn.parser.unreader.take_buffered()
+            if _HEAD_END.search(conn.head):
+                self.enqueue_req(conn)
+                return
+            if conn.head:
+                self._await_head(conn)
+                return
         super().finish_request(conn, fs)
         if conn.lingers:
             conn.timeout = time.monotonic() + LINGER_SECONDS

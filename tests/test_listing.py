@@ -138,6 +138,21 @@ def test_files_of_the_express_server_are_read_restored_and_deleted(express):
     assert page(express) == {"backups": []}
 
 
+def test_a_file_of_the_express_server_that_was_edited_is_read_as_it_is_now(express):
+    page(express)
+    path = express.data_dir / file_name(EXPRESS_IDS[0])
+    document = json.loads(path.read_text())
+    document["data"]["atoms"].insert(0, "edited by hand")
+    path.write_text(json.dumps(document))
+    read = f"/api/backup/{EXPRESS_IDS[0]}"
+    assert express.get(read).json == document
+    asked = {"backupId": EXPRESS_IDS[0], "items": ["compositions"]}
+    part = express.post("/api/restore", asked).json
+    assert part["data"] == {"compositions": document["data"]["compositions"]}
+    path.write_bytes(path.read_bytes()[:-100])
+    assert_error(express.get(read), 500)
+
+
 def test_new_backups_sort_among_those_of_the_express_server_by_time(express):
     newer = express.upload({})["id"]
     assert newer > EXPRESS_IDS[0]

@@ -266,14 +266,22 @@ def test_what_cannot_be_read_for_now_is_a_503_and_no_shorter_list_or_older_backu
     check_reads(server, receipt, sample)
 
 
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        pytest.param("pread64", "EIO", id="a bad sector"),
+        pytest.param("openat", "EACCES", id="another user's file"),
+    ],
+)
 def test_a_file_whose_head_cannot_be_read_is_left_out_of_the_list_until_it_can(
-    start_server, sample
+    start_server, sample, name, error
 ):
     first = start_server()
     older, newer = first.upload(sample), first.upload(sample)
     first.stop()
     server = start_server(first.data_dir)
-    with failing(server, "pread64"):  # a bad sector
+    file = server.data_dir / f"backup-{newer['id']}.json"
+    with failing(server, name, error, "1", "-P", str(file)):
         assert server.listed() == [older["id"]]
     assert f"backup-{newer['id']}.json is left out" in server.log
     check_reads(server, newer, sample)

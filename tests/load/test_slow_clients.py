@@ -19,6 +19,8 @@ STALLS = {
     "no body": HEAD + b"Content-Length: 1000\r\n\r\n",
     "half a body": HEAD + b'Content-Length: 1000\r\n\r\n{"atoms":[',
     "half a chunk": HEAD + b'Transfer-Encoding: chunked\r\n\r\nff\r\n{"atoms":[',
+    "half a restore": HEAD.replace(b"backup", b"restore") + b"Content-Length: 100\r\n\r\n{",
+    "half a head behind a request": b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\nG",
     "half a refused body": HEAD + b"Content-Type: a/b\r\nContent-Length: 1000\r\n\r\n{",
 }
 
@@ -96,6 +98,14 @@ def test_clients_that_do_not_take_their_answers_keep_nobody_waiting(start_server
         check_serving(server, sample, 3)
         assert server.upload(sample)["size"]
     check_serving(server, sample, 0.5)
+
+
+def test_small_answers_that_pile_up_untaken_keep_nobody_waiting(start_server, sample):
+    server = start_server()
+    server.upload({"atoms": ["x" * 60_000]})
+    request = b"GET /api/backup/latest HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with connections(server, 110 * request, receive=4096):
+        check_serving(server, sample, 10)
 
 
 def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(start_server):

@@ -23,13 +23,12 @@ from .storage import Storage, StoredFile, iso
 log = logging.getLogger("backup_server")
 blueprint = Blueprint("backup", __name__, url_prefix="/api")
 
-#: Uploads received, and large answers sent, at once by one process. So clients that stall take no
-#: more than these of its threads, and never all.
+#: Uploads and restore requests received, and large answers sent, at once by one process. So clients
+#: that stall take no more than these of its threads, and never all.
 UPLOADS_AT_ONCE = 48
-#: Restore requests received at once, for the same reason.
 RESTORES_AT_ONCE = 16
 LARGE_ANSWERS_AT_ONCE = 48
-#: What is smaller fits into the buffers of the kernel, however slowly it is read.
+#: What is smaller, with what was sent before it, fits into the buffers of the kernel.
 LARGE_ANSWER_BYTES = 64 * 1024
 
 # What RFC 9110, section 14.2, lets a server ignore is ignored: several ranges, and what is none.

@@ -1,0 +1,94 @@
+"""A disk with a volatile write cache, as a plugin of nbdkit's: ``nbdkit python volatile_disk.py``.
+
+Parameters: ``image``, the file with the disk's contents, and ``fuse``, a file that may appear while
+the disk is in use. It holds a number: so many writes later the power goes. From then on every
+request fails, and the image is what a cut leaves behind: all that was flushed, or written with FUA;
+of each other block the old or the new contents, by chance (the specification of the NBD protocol,
+"Ordering of messages and writes", promises no more).
+
+nbdkit runs this file with the Python it was built for, so nothing of this project is imported.
+"""
+
+import errno
+import os
+import random
+
+import nbdkit
+
+API_VERSION = 2
+#: The sector size of the disk in bytes: what a write is never torn within.
+BLOCK = 4096
+
+paths = {}
+image = -1
+#: What the blocks had in them that were written since the last flush, by number.
+flushed = {}
+writes_left = None
+power = True
+
+
+def config(key, value):
+    paths[key] = value
+
+
+def config_complete():
+    global image
+    image = os.open(paths["image"], os.O_RDWR)
+
+
+def open(readonly):
+    return 1
+
+
+def get_size(handle):
+    return os.fstat(image).st_size
+
+
+def can_fua(handle):
+    return nbdkit.FUA_NATIVE
+
+
+def pread(handle, buffer, offset, flags):
+    check_power()
+    os.preadv(image, [buffer], offset)
+
+
+def pwrite(handle, buffer, offset, flags):
+    check_power()
+    blocks = range(offset // BLOCK, (offset + len(buffer) - 1) // BLOCK + 1)
+    for number in blocks:
+        if number not in flushed:
+            flushed[number] = os.pread(image, BLOCK, number * BLOCK)
+    os.pwrite(image, buffer, offset)
+    if flags & nbdkit.FLAG_FUA:
+        for number in blocks:
+            flushed.pop(number)
+    burn()
+
+
+def flush(handle, flags):
+    check_power()
+    flushed.clear()
+
+
+def check_power():
+    if not power:
+        nbdkit.set_error(errno.EIO)
+        raise OSError(errno.EIO, "the power has gone")
+
+
+def burn():
+    """Count a write; cut the power if it was the last one."""
+    global writes_left, power
+    if writes_left is None and os.path.exists(paths["fuse"]):
+        with os.fdopen(os.open(paths["fuse"], os.O_RDONLY)) as file:
+            writes_left = int(file.read())
+    if writes_left is None:
+        return
+    writes_left -= 1
+    if writes_left <= 0:
+        power = False
+        for number, old in flushed.items():
+            if random.random() < 0.5:
+                os.pwrite(image, old, number * BLOCK)
+        os.unlink(paths["fuse"])

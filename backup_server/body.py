@@ -147,7 +147,8 @@ def _collect_on_disk(
                 raise _too_large(limit)
             file.write(chunk)
         file.flush()
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        # Private, since files that bypass the page cache cannot be mapped shared (FUSE).
+        return mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
 
 
 def _too_large(limit: Limit) -> BodyTooLarge:

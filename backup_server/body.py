@@ -106,7 +106,8 @@ def _decompressed(chunks: Iterator[bytes]) -> Iterator[bytes]:
             except zlib.error as error:
                 raise InvalidBackup(f"The body is not valid gzip: {error}.") from error
             compressed = member.unused_data or member.unconsumed_tail or next(chunks, b"")
-    raise InvalidBackup(f"The body is made of more than {_GZIP_MEMBERS} gzip members.")
+    if compressed:
+        raise InvalidBackup(f"The body is made of more than {_GZIP_MEMBERS} gzip members.")
 
 
 def _is_gzipped(request: Request) -> bool:

@@ -32,8 +32,10 @@ HEAD_BYTES = 4096
 #: The longest ``clientTimestamp`` as JSON text, quotes included.
 CLIENT_TIMESTAMP_BYTES = 1024
 
-#: The most members a body may have; the front end sends six.
+#: The most members a body may have, and the longest name of one as JSON text; the front end sends
+#: six short ones.
 MOST_MEMBERS = 10_000
+NAME_BYTES = 1024
 #: How many hexadecimal digits a SHA-256 has.
 DIGITS = 64
 
@@ -44,12 +46,18 @@ _MANY_COMMAS = 1_000_000
 
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _NAME = re.compile(rb"[{,\s]*(" + _STRING + rb")\s*:\s*", re.DOTALL)
-_SCALAR = re.compile(_STRING + rb'|[^"\[\]{},\s]++', re.DOTALL)
-# A string, a container of nothing but scalars without quotes, a bracket, or (1) what is between.
-_STRUCTURE = re.compile(_STRING + rb'|\[[^"\[\]{}]*+\]|\{\}|[\[\]{}]|([^"\[\]{}]++)', re.DOTALL)
+
+
+def _container(depth: int) -> bytes:
+    """Return a pattern for an array or object with at most so many levels of others in it."""
+    inner = b"|" + _container(depth - 1) if depth else b""
+    return rb'[\[{](?:[^"\[\]{}]++|' + _STRING + inner + rb")*+[\]}]"
+
+
+# A string, a container that is not nested deep, a bracket of one that is, or (1) what is between.
+_STRUCTURE = re.compile(_STRING + b"|" + _container(4) + rb'|[\[\]{}]|([^"\[\]{}]++)', re.DOTALL)
 _STEPS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 _EMPTY_ARRAY = re.compile(rb"\[\s*\]")
-_OBJECT_END = re.compile(rb"[{\s]*\}\s*")
 _DATA = b'\n"data":'
 _CLIENT_TIMESTAMP = re.compile(rb'"clientTimestamp":(' + _STRING + rb")", re.DOTALL)
 _SHA256 = re.compile(rb'"sha256":"([0-9a-f]{64})"')
@@ -58,15 +66,13 @@ _SHA256 = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _one_copy_at_a_time = threading.Lock()
 
-# Members that are not in it are checked, but no objects are made of them.
-_KNOWN = (*CATEGORIES, "clientTimestamp", "data")
-_outline_decoder = msgspec.json.Decoder(
-    msgspec.defstruct("_Outline", [(name, msgspec.Raw, msgspec.Raw()) for name in _KNOWN])
-)
 _array_decoder = msgspec.json.Decoder(list[msgspec.Raw])
-_value_decoder = msgspec.json.Decoder(msgspec.Raw)
 
 Text = bytes | mmap.mmap
+
+
+class _Name:
+    """A member's name. No two are equal, so that a dict keeps all members and their order."""
 
 
 class Member(NamedTuple):
@@ -74,10 +80,6 @@ class Member(NamedTuple):
 
     name: slice
     value: slice
-
-
-class _NotAligned(Exception):
-    """A member does not lie where the lengths of the values before it put it."""
 
 
 class Upload(NamedTuple):
@@ -346,90 +348,67 @@ def _split_checked(
     text: Text, readable: Text | bytearray, commas: int
 ) -> tuple[dict[str, Member], dict[str, int | None]]:
     """Do :func:`_split` on what msgspec can read: the text, or an equally long copy of it."""
-    lengths = _known_lengths(readable)
-    try:
-        members = _members(memoryview(text), lengths)
-        return members, _counts(memoryview(readable), members, commas)
-    except _NotAligned:
-        members = _members(memoryview(text), {})
-        return members, _counts(memoryview(readable), members, commas)
+    members = _members(memoryview(text), _lengths(readable))
+    counts: dict[str, int | None] = dict.fromkeys(CATEGORIES, 0)
+    view = memoryview(readable)
+    for name in counts.keys() & members.keys():
+        counts[name] = _count(view[members[name].value], commas)
+    return members, counts
 
 
-def _known_lengths(text: Text | bytearray) -> dict[str, int]:
-    """Check a text to be a JSON object; return how many bytes the values of known members have."""
+def _lengths(readable: Text | bytearray) -> list[int]:
+    """Check a text to be a JSON object; return the lengths of its values in bytes, in order."""
+    seen = 0
+
+    def name(_: type, text: str) -> _Name:
+        nonlocal seen
+        seen += 1
+        if seen > MOST_MEMBERS:
+            raise InvalidBackup(f"The body has more than {MOST_MEMBERS} members.")
+        if len(text) > NAME_BYTES:
+            raise _name_too_long()
+        return _Name()
+
     try:
-        outline = _outline_decoder.decode(text)
+        values = msgspec.json.decode(readable, type=dict[_Name, msgspec.Raw], dec_hook=name)
     except msgspec.ValidationError as error:
         raise InvalidBackup("The body must be a JSON object.") from error
     except msgspec.DecodeError as error:
         reason = str(error).removeprefix("JSON is malformed: ")
         if "truncated" in reason:
-            reason = f"it ends too early (byte {len(text)})" if len(text) else "it is empty"
+            reason = f"it ends too early (byte {len(readable)})" if len(readable) else "it is empty"
         raise InvalidBackup(f"The body is not valid JSON: {reason}.") from error
-    return {name: len(memoryview(getattr(outline, name))) for name in _KNOWN}
+    return [len(memoryview(value)) for value in values.values()]
 
 
-def _members(view: memoryview, lengths: dict[str, int]) -> dict[str, Member]:
-    """Find the members of a valid object, one behind the other.
-
-    msgspec tells no offsets, but the lengths of large values, which else would have to be walked
-    over in Python. Where a name comes twice they are the last one's. Then either a later name is
-    not found, or _counts finds what is taken for a value not to be one: both raise _NotAligned.
-    """
+def _members(view: memoryview, lengths: list[int]) -> dict[str, Member]:
+    """Find the members of a valid object by the lengths of all its values."""
     members, position = {}, 0
-    for _ in range(MOST_MEMBERS + 1):
-        if _OBJECT_END.fullmatch(view, position):
-            return members
+    for length in lengths:
         match = _NAME.match(view, position)
-        if not match:
-            raise _NotAligned
-        name, start = _unquoted(match[1]), match.end()
-        position = start + lengths[name] if name in lengths else _value_end(view, start)
-        members[name] = Member(slice(*match.span(1)), slice(start, position))
-    raise InvalidBackup(f"The body has more than {MOST_MEMBERS} members.")
+        if len(match[1]) > NAME_BYTES:
+            raise _name_too_long()
+        position = match.end() + length
+        value = slice(match.end(), position)
+        members[json.loads(match[1].decode())] = Member(slice(*match.span(1)), value)
+    return members
 
 
-def _unquoted(token: bytes) -> str:
-    try:
-        return json.loads(token.decode())
-    except ValueError:
-        raise _NotAligned from None
+def _name_too_long() -> InvalidBackup:
+    return InvalidBackup(f"The name of a member is longer than {NAME_BYTES} bytes.")
 
 
-def _value_end(view: memoryview, start: int) -> int:
-    if scalar := _SCALAR.match(view, start):
-        return scalar.end()
-    depth = 0
-    for match in _STRUCTURE.finditer(view, start):
-        depth += _STEPS.get(match[0], 0)
-        if depth == 0:
-            return match.end()
-    raise _NotAligned
-
-
-def _counts(view: memoryview, members: dict[str, Member], commas: int) -> dict[str, int | None]:
-    counts: dict[str, int | None] = dict.fromkeys(CATEGORIES, 0)
-    for name, member in members.items():
-        value = view[member.value]
-        try:
-            if name in counts and value[:1] == b"[" and commas <= _MANY_COMMAS:
-                counts[name] = len(_array_decoder.decode(value))
-                continue
-            _value_decoder.decode(value)
-        except msgspec.DecodeError as error:
-            raise _NotAligned from error
-        if name in counts:
-            counts[name] = _count(value) if value[:1] == b"[" else None
-    return counts
-
-
-def _count(array: memoryview) -> int:
-    """Count the items of a valid array by the commas between them."""
-    if _EMPTY_ARRAY.fullmatch(array):
+def _count(value: memoryview, commas: int) -> int | None:
+    """Count the items of a valid value, if it is an array."""
+    if value[:1] != b"[":
+        return None
+    if commas <= _MANY_COMMAS:
+        return len(_array_decoder.decode(value))
+    if _EMPTY_ARRAY.fullmatch(value):
         return 0
-    depth, commas = 1, 0
-    for match in _STRUCTURE.finditer(array, 1):
+    depth, between = 1, 0
+    for match in _STRUCTURE.finditer(value, 1):
         depth += _STEPS.get(match[0], 0)
         if depth == 1 and match[1]:
-            commas += match[1].count(b",")
-    return commas + 1
+            between += match[1].count(b",")
+    return between + 1

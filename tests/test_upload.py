@@ -510,6 +510,11 @@ def test_a_gzip_that_comes_to_nothing_ends_too(limited):
     refused(limited, header + empty_block * 200_000, 413, Content_Encoding="gzip")
 
 
+def test_a_gzip_of_as_many_members_as_are_allowed_is_taken(limited):
+    zipped = gzip.compress(b"{}") + gzip.compress(b"") * 999
+    limited.upload(zipped, Content_Encoding="gzip")
+
+
 def test_a_gzip_of_very_many_members_is_refused(limited):
     refused(limited, gzip.compress(b"") * 1001, 400, "gzip members", Content_Encoding="gzip")
 

@@ -1,10 +1,9 @@
 """Which backups there are: their ids and heads, kept in memory for as long as they hold.
 
-The directory is read again only when its modification time has changed, and a file's head once,
-since files never change after they have got their name. So listing costs nothing for what was
-listed before, nothing for how large the backups are, and needs no index on the disk that could
-disagree with the files. A file of the Express server has no head of its own and is parsed whole,
-once a process.
+The directory is read again when its stamp has changed, or is too fresh to be trusted; a file's head
+when the file's has. So listing costs nothing for how large the backups are, and needs no index on
+the disk that could disagree with the files. A file of the Express server has no head of its own and
+is parsed whole, one at a time, once a process.
 """
 
 import errno
@@ -25,10 +24,21 @@ from .errors import DamagedBackup, UnknownBackup
 
 log = logging.getLogger("backup_server")
 
-# A file system's clock ticks coarsely, every 10 ms at the most on Linux (jiffies): until so long
-# after a modification time was first seen, the next change may leave it as it is (what git's
-# documentation calls racy). Measured here, so no host's clock need agree with another's.
+#: What changes when a file is edited or replaced: inode, size, mtime and ctime in nanoseconds.
+Stamp = tuple[int, int, int, int]
+
+# A change may leave a stamp as it is for as long as the file system's clock stands still: 10 ms at
+# the most on Linux (jiffies), up to 2 s where times are whole seconds. Until then a stamp proves
+# nothing (what git's documentation calls racy). Measured from when it was first seen, by this
+# process's own clock, so no host's clock need agree with another's.
 _TICK_SECONDS = 0.05
+_COARSE_TICK_SECONDS = 2.5
+
+#: The largest file without a head that is parsed, in bytes. The Express server took 50 MB.
+LARGEST_EXPRESS = 512 * 1024 * 1024
+
+# What keeps this process from opening any file at all.
+_NOT_OF_ONE_FILE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN, errno.ESTALE)
 
 
 class Catalog:
@@ -45,25 +55,32 @@ class Catalog:
         self._settled = False
         self._names: set[str] = set()
         self._ids: list[str] = []
-        self._entries: dict[str, bytes] = {}
-        self._express_heads: dict[str, tuple[tuple[int, int], Head]] = {}
-        self._reported: set[str] = set()
+        self._entries: dict[str, tuple[Stamp, bytes | None]] = {}
+        self._parsed: dict[str, tuple[Stamp, Head | DamagedBackup]] = {}
+        self._parsing = threading.Lock()
+        self._reported: set[tuple[str, str]] = set()
 
     def ids(self) -> list[str]:
         """Return the ids of all files that look like backups, oldest first; not to be changed."""
         with self._lock:
             status = os.stat(self._directory)
-            stamp = (status.st_dev, status.st_ino, status.st_mtime_ns)
+            # A program that brings a copy back may set mtime to the past, but none can set ctime.
+            stamp = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
             now = time.monotonic()
             if stamp != self._stamp:
                 self._stamp, self._first_seen, self._settled = stamp, now, False
             if not self._settled:
                 self._scan()
-                self._settled = now - self._first_seen > _TICK_SECONDS
+                self._settled = now - self._first_seen > _tick(status)
             return self._ids
 
-    def open(self, backup_id: str) -> tuple[int, int]:
-        """Open a backup's file; return its descriptor, and its size in bytes.
+    def changed(self) -> None:
+        """Note that this process has changed the directory."""
+        with self._lock:
+            self._stamp = None
+
+    def open(self, backup_id: str) -> tuple[int, os.stat_result]:
+        """Open a backup's file; return its descriptor and status.
 
         Raises UnknownBackup unless there is one, whatever the id may look like.
         """
@@ -73,44 +90,47 @@ class Catalog:
 
     def head(self, backup_id: str) -> Head:
         """Read a backup's head; raise UnknownBackup or DamagedBackup."""
-        descriptor, size = self.open(backup_id)
+        descriptor, status = self.open(backup_id)
         try:
-            return self.head_of(descriptor, size, backup_id)
+            return self.head_of(descriptor, status, backup_id)
         finally:
             os.close(descriptor)
 
-    def head_of(self, descriptor: int, size: int, backup_id: str) -> Head:
-        """Read the head of a backup that is open, of ``size`` bytes; raise DamagedBackup."""
-        if known := self._express_heads.get(backup_id):
-            stamp, head = known
-            if stamp == _stamp(descriptor):  # whoever made these files may also edit them
-                return head
+    def head_of(self, descriptor: int, status: os.stat_result, backup_id: str) -> Head:
+        """Read the head of a backup that is open; raise DamagedBackup."""
         text = os.pread(descriptor, document.HEAD_BYTES, 0)
         if document.has_head(text):
-            head = document.read_head(text, size)
+            head = document.read_head(text, status.st_size)
         else:
-            # Read, not mapped: a mapped file that fails to be read kills the process (SIGBUS).
-            head = document.read_head(os.pread(descriptor, size, 0), size)
-            self._express_heads[backup_id] = _stamp(descriptor), head
+            head = self._express_head(descriptor, status, backup_id)
         head.id = backup_id
         return head
 
     def entry(self, backup_id: str) -> bytes | None:
-        """Return what the listing says of a backup, as JSON; None if it is damaged or gone."""
-        entry = self._entries.get(backup_id)
-        if entry is None:
-            try:
-                entry = self._entries[backup_id] = _to_json(backup_id, self.head(backup_id))
-            except UnknownBackup:
-                return None
-            except (DamagedBackup, OSError) as error:
-                # Only what is wrong with this file: no descriptors left would hide them all.
-                if isinstance(error, OSError) and not self._is_of_one_file(error):
-                    raise
-                if backup_id not in self._reported:
-                    self._reported.add(backup_id)
-                    log.error("%s is left out: %s", ids.file_name(backup_id), error)
-        return entry
+        """Return what the listing says of a backup, as JSON; None if it is damaged or gone.
+
+        A file that somebody edits or replaces is read anew.
+        """
+        try:
+            stamp = _stamp(os.stat(self._path(backup_id), follow_symlinks=False))
+            known, entry = self._entries.get(backup_id, (None, None))
+            if known != stamp:
+                entry = self._read_entry(backup_id)
+                self._entries[backup_id] = stamp, entry
+            return entry
+        except OSError as error:
+            if error.errno != errno.ENOENT and not self.passes_over(backup_id, error):
+                raise
+            return None
+
+    def passes_over(self, backup_id: str, error: Exception) -> bool:
+        """Tell whether an error is of one file alone, which is then left out, and log it."""
+        if isinstance(error, OSError) and not self._is_of_one_file(error):
+            return False
+        if (backup_id, str(error)) not in self._reported:
+            self._reported.add((backup_id, str(error)))
+            log.error("%s is left out: %s", ids.file_name(backup_id), error)
+        return True
 
     def newest_first(self, before: str | None = None) -> Iterator[tuple[str, bytes]]:
         """Yield id and entry of every readable backup whose id is less than ``before``."""
@@ -120,12 +140,15 @@ class Catalog:
             if (entry := self.entry(all_ids[position])) is not None:
                 yield all_ids[position], entry
 
-    def _open(self, backup_id: str) -> tuple[int, int]:
+    def _path(self, backup_id: str) -> str:
+        # A listing looks at thousands of files: joining strings, not Paths, is half as dear.
+        return f"{self._directory}/{ids.file_name(backup_id)}"
+
+    def _open(self, backup_id: str) -> tuple[int, os.stat_result]:
         # Neither a link that leads elsewhere nor a pipe that blocks is a backup.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            # A listing opens thousands of files: joining strings, not Paths, is half as dear.
-            descriptor = os.open(f"{self._directory}/{ids.file_name(backup_id)}", flags)
+            descriptor = os.open(self._path(backup_id), flags)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO) and self._directory.is_dir():
                 raise UnknownBackup("There is no backup with this id.") from None
@@ -134,12 +157,30 @@ class Catalog:
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
             raise UnknownBackup("There is no backup with this id.")
-        return descriptor, status.st_size
+        return descriptor, status
+
+    def _read_entry(self, backup_id: str) -> bytes | None:
+        try:
+            return _to_json(backup_id, self.head(backup_id))
+        except UnknownBackup:
+            return None
+        except DamagedBackup as error:
+            self.passes_over(backup_id, error)
+            return None
+
+    def _express_head(self, descriptor: int, status: os.stat_result, backup_id: str) -> Head:
+        """Parse a file without a head, unless that was done before; raise DamagedBackup."""
+        with self._parsing:  # one at a time, since each takes its size in memory
+            stamp, parsed = self._parsed.get(backup_id, (None, None))
+            if stamp != _stamp(status):
+                parsed = _parse(descriptor, status.st_size)
+                self._parsed[backup_id] = _stamp(status), parsed
+        if isinstance(parsed, DamagedBackup):
+            raise DamagedBackup(str(parsed))
+        return parsed
 
     def _is_of_one_file(self, error: OSError) -> bool:
-        if error.errno in (errno.EACCES, errno.EPERM):
-            return os.access(self._directory, os.X_OK)
-        return error.errno == errno.EIO
+        return error.errno not in _NOT_OF_ONE_FILE and os.access(self._directory, os.X_OK)
 
     def _scan(self) -> None:
         names = set(os.listdir(self._directory))
@@ -149,15 +190,35 @@ class Catalog:
             self._ids = [known for known in self._ids if known not in gone]
             for backup_id in gone:
                 self._entries.pop(backup_id, None)
-                self._express_heads.pop(backup_id, None)
+                self._parsed.pop(backup_id, None)
         if new := [backup_id for name in added if (backup_id := ids.id_of(name))]:
             self._ids = sorted(self._ids + new)
         self._names = names
 
 
-def _stamp(descriptor: int) -> tuple[int, int]:
-    status = os.fstat(descriptor)
-    return status.st_size, status.st_mtime_ns
+def read_whole(descriptor: int, size: int) -> bytes:
+    """Read a file of so many bytes that has no head; raise DamagedBackup if it cannot be one."""
+    if size > LARGEST_EXPRESS:
+        raise DamagedBackup(f"It has {size} bytes, and no head that says so.")
+    # Read, not mapped: a mapped file that fails to be read kills the process (SIGBUS).
+    return os.pread(descriptor, size, 0)
+
+
+def _parse(descriptor: int, size: int) -> Head | DamagedBackup:
+    try:
+        return document.read_head(read_whole(descriptor, size), size)
+    except DamagedBackup as error:
+        return error
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _tick(status: os.stat_result) -> float:
+    """Return for how many seconds this directory's times may stand still."""
+    is_coarse = status.st_mtime_ns % 10**9 == 0 or status.st_ctime_ns % 10**9 == 0
+    return _COARSE_TICK_SECONDS if is_coarse else _TICK_SECONDS
 
 
 def _to_json(backup_id: str, head: Head) -> bytes:

@@ -7,6 +7,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from . import document, ids
+from .catalog import read_whole
 from .errors import BackupError, UnknownBackup
 from .storage import Storage
 
@@ -61,9 +62,15 @@ def _storage() -> Storage:
 
 def _verify(backup_id: str) -> bool:
     """Check one file whole; return False if it has no SHA-256 to be checked against."""
-    with open(_storage().catalog.open(backup_id)[0], "rb") as file:
-        text = file.read()
-    head = document.read_head(text, len(text))
+    descriptor, status = _storage().catalog.open(backup_id)
+    with open(descriptor, "rb") as file:
+        start = file.read(document.HEAD_BYTES)
+        if not document.has_head(start):
+            text = read_whole(descriptor, status.st_size)
+            head = document.read_head(text, len(text))
+        else:
+            head = document.read_head(start, status.st_size)
+            text = start + file.read()
     if head.id != backup_id:
         raise BackupError(f"It says that it is {head.id}.")
     if not document.has_head(text):

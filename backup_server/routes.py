@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import msgspec
 from flask import Blueprint, Response, current_app, request
+from werkzeug.exceptions import PreconditionFailed
 from werkzeug.wsgi import FileWrapper, wrap_file
 
 from . import body, ids
@@ -207,25 +208,33 @@ def _document(file: StoredFile, head: Head) -> Response:
 def _conditional(file: StoredFile, head: Head) -> Response:
     """Send a file, or what a conditional or a range request asks of it (RFC 9110, 13 and 14)."""
     response = _document(file, head)
-    environ = dict(request.environ)
-    environ.pop("HTTP_RANGE", None)
-    if wanted := _range(head.size):
-        environ["HTTP_RANGE"] = wanted
-        response.response = FileWrapper(file, _CHUNK)  # which can seek, gunicorn's can't
     status = os.fstat(file.fileno())
     # Files never change; should someone restore another one by hand, the tag tells.
-    response.set_etag(f"{head.id}-{status.st_mtime_ns:x}-{head.size:x}")
+    tag = f"{head.id}-{status.st_mtime_ns:x}-{head.size:x}"
+    response.set_etag(tag)
+    environ = dict(request.environ)
+    environ.pop("HTTP_RANGE", None)
+    environ.pop("HTTP_IF_RANGE", None)
+    if wanted := _range(head.size, tag):
+        environ["HTTP_RANGE"] = wanted
+        response.response = FileWrapper(file, _CHUNK)  # which can seek, gunicorn's can't
     try:
-        return response.make_conditional(environ, accept_ranges=True, complete_length=head.size)
+        response.make_conditional(environ, accept_ranges=True, complete_length=head.size)
+        if response.status_code == 412:
+            raise PreconditionFailed("The backup is not the one that If-Match asks for.")
+        return response
     except BaseException:
         file.close()
         raise
 
 
-def _range(size: int) -> str | None:
+def _range(size: int, tag: str) -> str | None:
     """Return the one range of bytes the request asks for, if it does (RFC 9110, section 14)."""
     match = _RANGE.fullmatch(request.headers.get("Range", ""))
     if request.method != "GET" or not match:
+        return None
+    # Compared as strong validators; what differs, a weak tag or a date, gets everything (13.1.5).
+    if request.headers.get("If-Range", f'"{tag}"').strip() != f'"{tag}"':
         return None
     first, last, suffix = match.groups()
     if suffix and int(suffix) > size:

@@ -118,20 +118,19 @@ class Storage:
     def open(self, backup_id: str) -> tuple["StoredFile", Head]:
         """Open a backup for reading; raise UnknownBackup, or DamagedBackup for half a file."""
         with _explained("The backup could not be read"):
-            descriptor, size = self.catalog.open(backup_id)
-            try:
-                head = self.catalog.head_of(descriptor, size, backup_id)
-            except BaseException:
-                os.close(descriptor)
-                raise
-            return StoredFile(descriptor), head
+            return self._open(backup_id)
 
     def open_latest(self) -> tuple["StoredFile", Head]:
         """Open the newest readable backup; raise UnknownBackup if there is none."""
         with _explained("The backups could not be listed"):
             for backup_id, _ in self.catalog.newest_first():
-                with suppress(UnknownBackup):  # deleted since it was listed
-                    return self.open(backup_id)
+                try:
+                    return self._open(backup_id)
+                except UnknownBackup:
+                    continue  # deleted since it was listed
+                except (DamagedBackup, OSError) as error:
+                    if not self.catalog.passes_over(backup_id, error):
+                        raise
         raise UnknownBackup("There is no backup yet.")
 
     def page(self, limit: int | None, before: str | None) -> tuple[list[bytes], str | None]:
@@ -157,9 +156,19 @@ class Storage:
                     os.unlink(self.directory / ids.file_name(backup_id))
                 except FileNotFoundError:
                     raise UnknownBackup("There is no backup with this id.") from None
+                self.catalog.changed()
                 if key is not None and self._target(key) == backup_id:
                     os.unlink(self._keys / key)
             self._sync(None)
+
+    def _open(self, backup_id: str) -> tuple["StoredFile", Head]:
+        descriptor, status = self.catalog.open(backup_id)
+        try:
+            head = self.catalog.head_of(descriptor, status, backup_id)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return StoredFile(descriptor), head
 
     def _add(self, upload: Upload, key: str | None) -> tuple[Receipt, bool]:
         now = datetime.now(UTC)
@@ -169,6 +178,7 @@ class Storage:
             _write(descriptor, content)
             os.fsync(descriptor)
             first = self._publish(descriptor, temporary, backup_id, key)
+        self.catalog.changed()
         try:
             self._sync(key)
         except OSError:

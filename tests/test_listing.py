@@ -4,11 +4,16 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from statistics import median
 
 import pytest
-from conftest import CATEGORIES, ROOT, Server, assert_error, backups_in
+from conftest import CATEGORIES, ROOT, Server, assert_error, backups_in, require_tool
+from faults.test_environment import mounted
+from faults.tracing import worker_of
 
 from backup_server.ids import file_name
 
@@ -333,3 +338,104 @@ def test_an_upload_does_not_look_through_the_directory(start_server, tmp_path):
     pairs = [(seconds(few), seconds(many)) for _ in range(31)]
     # A scan of 20,000 names takes 10 ms and more; an upload, 1 or 2.
     assert median(more - less for less, more in pairs) < 0.005
+
+
+# --- what is listed is what is there --------------------------------------------------------------
+
+
+def test_a_directory_whose_times_are_set_to_the_past_is_listed_as_it_is(server, sample):
+    """As ``cp -a``, ``tar x`` and ``rsync -a`` do with a copy that they bring back."""
+    receipt = server.upload(sample)
+    path = server.data_dir / file_name(receipt["id"])
+    status = server.data_dir.stat()
+    time.sleep(0.1)  # longer than a clock stands still
+    assert server.listed() == [receipt["id"]]
+    text = path.read_bytes()
+    path.unlink()
+    os.utime(server.data_dir, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert server.listed() == []
+    path.write_bytes(text)
+    os.utime(server.data_dir, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert server.listed() == [receipt["id"]]
+
+
+def test_a_file_that_is_edited_or_replaced_is_listed_as_it_is_served(server):
+    receipt = server.upload({"atoms": [1, 2]})
+    other = server.upload({"atoms": [1, 2, 3]})
+    path = server.data_dir / file_name(receipt["id"])
+    assert page(server)["backups"][1]["counts"]["atoms"] == 2
+    path.write_bytes((server.data_dir / file_name(other["id"])).read_bytes())
+    entry = page(server)["backups"][1]
+    assert (entry["id"], entry["counts"]["atoms"]) == (receipt["id"], 3)
+    assert server.get(f"/api/backup/{receipt['id']}").json["data"]["atoms"] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("listed_before", [True, False])
+def test_the_latest_passes_over_a_damaged_one_and_the_log_says_so(start_server, listed_before):
+    server = start_server()
+    older, newer = server.upload({})["id"], server.upload({"atoms": [1]})["id"]
+    if listed_before:
+        assert server.listed() == [newer, older]
+    path = server.data_dir / file_name(newer)
+    path.write_bytes(path.read_bytes()[:-5])
+    for _ in range(2):
+        assert server.get("/api/backup/latest").json["id"] == older
+    assert server.listed() == [older]
+    assert server.log.count(f"{file_name(newer)} is left out") == 1
+
+
+def test_a_file_of_a_wrong_huge_size_hides_and_stops_nothing(start_server, sample):
+    server = start_server()
+    receipt = server.upload(sample)
+    own = server.data_dir / file_name("2025-01-01T00-00-00")
+    own.write_bytes((server.data_dir / file_name(receipt["id"])).read_bytes())
+    express = server.data_dir / file_name("2025-01-01T00-00-01")
+    express.write_bytes(b'{ "id": "x" }')
+    for path in (own, express):
+        os.truncate(path, 8 << 40)
+    assert server.listed() == [receipt["id"]]
+    for path in (own, express):
+        address = f"/api/backup/{path.stem.removeprefix('backup-')}"
+        assert_error(server.get(address), 500, "bytes")
+        assert server.request("DELETE", address).status == 200
+    assert server.listed() == [receipt["id"]]
+
+
+def test_many_listings_at_once_parse_an_express_file_once(start_server, tmp_path):
+    directory = tmp_path / "data"
+    shutil.copytree(EXPRESS, directory)
+    data = {"atoms": [{"code": "x" * 1000}] * 20_000}
+    text = json.dumps({"id": "x", "timestamp": "2026-11-23T02:25:14.004Z", "data": data}, indent=2)
+    (directory / file_name("2026-11-23T02-25-18-004Z-8t44")).write_text(text)
+    (directory / file_name("2026-11-23T02-25-19-004Z-8t44")).write_text(text[:-1])  # damaged
+    server = start_server(directory)
+    with ThreadPoolExecutor(20) as pool:
+        listings = [*pool.map(lambda _: server.listed(), range(40))]
+    assert {len(listing) for listing in listings} == {4}
+    worker = worker_of(server)
+    peak = int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{worker}/status").read_text())[1])
+    assert peak < 200 * 1024, "kilobytes: one file of 20 MB at a time"
+
+
+@pytest.fixture
+def whole_seconds(tmp_path):
+    """A file system whose times are whole seconds: ext4 with inodes of 128 bytes."""
+    require_tool("mkfs.ext4")
+    image, point = tmp_path / "image", tmp_path / "mounted"
+    image.touch()
+    os.truncate(image, 64 << 20)
+    make = ["mkfs.ext4", "-q", "-I", "128", str(image)]
+    subprocess.run(make, check=True, capture_output=True)
+    with mounted(point, "-o", "loop", str(image)):
+        yield point
+
+
+def test_what_was_acknowledged_is_listed_where_times_are_whole_seconds(whole_seconds, start_server):
+    servers = [start_server(whole_seconds / "data") for _ in range(2)]
+    for number in range(24):
+        # Two in one second, the directory looked at in between.
+        backup_id = servers[number % 2].upload({})["id"]
+        for server in servers:
+            assert server.listed()[0] == backup_id
+            assert server.get("/api/backup/latest").json["id"] == backup_id
+        time.sleep(0.07)

@@ -271,6 +271,8 @@ def test_what_cannot_be_read_for_now_is_a_503_and_no_shorter_list_or_older_backu
     [
         pytest.param("pread64", "EIO", id="a bad sector"),
         pytest.param("openat", "EACCES", id="another user's file"),
+        pytest.param("openat", "EUCLEAN", id="a corrupt inode"),
+        pytest.param("openat", "EBADMSG", id="a corrupt inode of another kind"),
     ],
 )
 def test_a_file_whose_head_cannot_be_read_is_left_out_of_the_list_until_it_can(

@@ -27,7 +27,7 @@ ENV PATH=/venv/bin:$PATH \
     DATA_DIR=/data/backups
 
 # An empty volume mounted here takes over this owner.
-RUN install --directory --owner=10001 --group=10001 --mode=0755 /data/backups
+RUN install --directory --owner=10001 --group=10001 --mode=0700 /data/backups
 COPY --from=build /venv /venv
 COPY --from=build /app /app
 

@@ -5,7 +5,7 @@ import sys
 
 from flask import Flask, Response, request
 
-from . import access, body, cli, errors, worker
+from . import access, body, errors, worker
 from .routes import blueprint
 from .settings import Settings, SettingsError
 from .storage import Storage
@@ -35,8 +35,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     errors.register(app)
     app.after_request(_keep_readable)
     app.register_blueprint(blueprint)
-    app.cli.add_command(cli.verify)
-    app.cli.add_command(cli.list_backups)
     worker.answer_errors_in_json()
     return app
 

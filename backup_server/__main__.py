@@ -25,11 +25,9 @@ def _serve() -> None:
 
 
 def _run_command() -> None:
-    from flask.cli import FlaskGroup
+    from .cli import commands
 
-    from . import create_app
-
-    FlaskGroup(create_app=create_app).main(prog_name="python -m backup_server")
+    commands(prog_name="python -m backup_server")
 
 
 if __name__ == "__main__":

@@ -112,11 +112,18 @@ class _Guard:
     def _has_token(self, request: Request) -> bool:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "basic":
-            given = request.authorization.password if request.authorization else ""
+            given = _basic_password(request)
         elif scheme.lower() != "bearer":
             return False
         # Not werkzeug's reading of a bearer's token, which takes one with "=" in it for parameters.
         return hmac.compare_digest(given.strip().encode(errors="replace"), self._token)
+
+
+def _basic_password(request: Request) -> str:
+    try:
+        return request.authorization.password or ""
+    except (AttributeError, ValueError):  # none, or bytes that are no base64 and no text
+        return ""
 
 
 def _challenge(request: Request) -> str:

@@ -1,36 +1,51 @@
 """An operator's commands: what is stored, and whether it is still what was written."""
 
+import os
+import stat
 import sys
+from collections.abc import Iterator
 
 import click
-from flask import current_app
-from flask.cli import with_appcontext
 
 from . import document, ids
 from .catalog import read_whole
 from .errors import BackupError, UnknownBackup
+from .settings import Settings
 from .storage import Storage
 
 
-@click.command()
-@with_appcontext
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def commands() -> None:
+    """Look after the backups in DATA_DIR; without a command, serve them.
+
+    Exits with 0, with 1 if something was found, with 2 if it was used wrongly.
+    """
+
+
+@commands.command()
 def verify() -> None:
-    """Re-read every backup against its SHA-256; exit 1 if one is damaged."""
-    catalog = _storage().catalog
+    """Re-read every backup against its SHA-256; exit 1 if one is damaged.
+
+    Also names what other users of this machine can read.
+    """
+    storage = _storage()
+    catalog = storage.catalog
     known = catalog.ids()
     damaged, unsummed, gone = [], 0, 0
     # Said where: of a mistyped DATA_DIR, too, nothing is damaged.
-    label = f"Verifying {_storage().directory.resolve()}"
+    label = f"Verifying {storage.directory.resolve()}"
     with click.progressbar(known, label=label, file=sys.stderr) as progress:
         for backup_id in progress:
             try:
-                unsummed += not _verify(backup_id)
+                unsummed += not _verify(storage, backup_id)
             except UnknownBackup:
                 gone += 1  # deleted meanwhile, or it only bears a backup's name
             except (BackupError, OSError) as error:
                 damaged.append(f"{ids.file_name(backup_id)}: {error}")
     for line in damaged:
         click.echo(line)
+    for name in _readable_by_others(storage, known):
+        click.echo(f"{name} can be read by other users of this machine.", err=True)
     click.echo(
         f"{len(known) - gone} backups, {len(damaged)} damaged; "
         f"{unsummed} of the Express server are valid JSON but have no SHA-256."
@@ -38,12 +53,12 @@ def verify() -> None:
     sys.exit(1 if damaged else 0)
 
 
-@click.command("list")
-@with_appcontext
+@commands.command("list")
 def list_backups() -> None:
     """Print what is stored, newest first: id, bytes, items by category."""
-    catalog = _storage().catalog
-    click.echo(f"In {_storage().directory.resolve()}:", err=True)
+    storage = _storage()
+    catalog = storage.catalog
+    click.echo(f"In {storage.directory.resolve()}:", err=True)
     for backup_id in reversed(catalog.ids()):
         try:
             head = catalog.head(backup_id)
@@ -57,12 +72,33 @@ def list_backups() -> None:
 
 
 def _storage() -> Storage:
-    return current_app.extensions["backup_storage"]
+    """Return the storage of a directory that is there: only the server makes one."""
+    directory = Settings.from_environ().data_dir
+    if not directory.is_dir():
+        raise click.UsageError(f"DATA_DIR={str(directory)!r} is not a directory.")
+    return Storage(directory)
 
 
-def _verify(backup_id: str) -> bool:
+def _readable_by_others(storage: Storage, known: list[str]) -> Iterator[str]:
+    """Yield the directory and its files if their modes let others read them."""
+    paths = [storage.directory, *(storage.directory / ids.file_name(name) for name in known)]
+    if not _others_may(storage.directory, stat.S_IXGRP | stat.S_IXOTH):
+        return  # nobody else gets to what is in it
+    for path in paths:
+        if _others_may(path, stat.S_IRGRP | stat.S_IROTH):
+            yield path.name
+
+
+def _others_may(path: os.PathLike, bits: int) -> bool:
+    try:
+        return bool(os.stat(path, follow_symlinks=False).st_mode & bits)
+    except FileNotFoundError:
+        return False  # deleted meanwhile
+
+
+def _verify(storage: Storage, backup_id: str) -> bool:
     """Check one file whole; return False if it has no SHA-256 to be checked against."""
-    descriptor, status = _storage().catalog.open(backup_id)
+    descriptor, status = storage.catalog.open(backup_id)
     with open(descriptor, "rb") as file:
         start = file.read(document.HEAD_BYTES)
         if not document.has_head(start):

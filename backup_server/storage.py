@@ -23,10 +23,11 @@ import os
 import re
 import secrets
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -41,6 +42,10 @@ _TEMPORARY = re.compile(r"\.upload-[0-9a-z_]{8,32}\.tmp", re.ASCII)
 _CHUNK = 256 * 1024
 _LARGE = 1024 * 1024
 _hashers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hasher")
+#: Somebody's private work: for the server's user alone, also the directories it makes.
+_MODE, _DIRECTORY_MODE = 0o600, 0o700
+#: Ids are said to run ahead of the clock from here on; busy seconds are not worth a word.
+_AHEAD = timedelta(minutes=5)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -60,21 +65,35 @@ class Storage:
         self.catalog = Catalog(directory)
         self._last_id = directory / ".last-id"
         self._keys = directory / ".keys"
+        self._identity: tuple[int, int] | None = None
+        self._greatest = ""
+        self._probed = float("-inf")
 
     def prepare(self) -> None:
-        """Make the directory if it is missing, and remove what killed servers left in it."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        for name in os.listdir(self.directory):
-            if _TEMPORARY.fullmatch(name):
-                self._remove_abandoned(self.directory / name)
+        """Make the directory if it is missing, and remove what killed servers left in it.
+
+        From then on the directory has to be this very one: should its disk be unmounted, what is
+        below is not to be mistaken for it.
+        """
+        _make_durably(self.directory)
+        status = os.stat(self.directory)
+        self._identity = status.st_dev, status.st_ino
+        self.sweep()
+        self._note_greatest(self.catalog.ids())
         try:
             self.check()
         except BackupError as error:  # what is stored can be read all the same
             log.error("%s", error)
 
+    def sweep(self) -> None:
+        """Remove the temporary files of processes that are gone."""
+        for name in os.listdir(self.directory):
+            if _TEMPORARY.fullmatch(name):
+                self._remove_abandoned(self.directory / name)
+
     def check(self) -> None:
         """Raise NoRoom or Unavailable if it is plain that no backup can be stored now."""
-        with _explained("The storage directory cannot be used"):
+        with self._using("The storage directory cannot be used"):
             status = os.statvfs(f"{self.directory}/")  # which a file in its place is not
             if not os.access(self.directory, os.W_OK | os.X_OK):
                 user = os.geteuid()
@@ -82,15 +101,25 @@ class Storage:
                     f"The storage directory {self.directory} cannot be written by user {user}; "
                     f"if it is another user's, let root run: chown -R {user} {self.directory}."
                 )
+            self._probe()
         # Some network file systems report no totals at all.
         if (status.f_blocks and not status.f_bavail) or (status.f_files and not status.f_favail):
             raise NoRoom(f"There is no room left on the disk of {self.directory}.")
+
+    def _probe(self) -> None:
+        """Do what the next upload begins with, once a second at the most while that succeeds."""
+        if time.monotonic() < self._probed + 1:
+            return
+        os.close(self._open_last_id())
+        with tempfile.TemporaryFile(dir=self.directory, prefix=".upload-", suffix=".tmp") as file:
+            file.write(bytes(4096))  # a quota is asked when room is reserved
+        self._probed = time.monotonic()
 
     @contextmanager
     def spool(self) -> Iterator[BinaryIO]:
         """Open a file without a name, in the directory's file system, for a body to check."""
         with (
-            _explained("The upload cannot be received"),
+            self._using("The upload cannot be received"),
             tempfile.TemporaryFile(dir=self.directory, prefix=".upload-", suffix=".tmp") as file,
         ):
             yield file
@@ -100,7 +129,7 @@ class Storage:
 
         With a key that is known already nothing is stored, and the receipt is the first one's.
         """
-        with _explained("The backup could not be stored"):
+        with self._using("The backup could not be stored"):
             while True:
                 try:
                     return self._add(upload, key)
@@ -109,7 +138,7 @@ class Storage:
 
     def find(self, key: str) -> Receipt | None:
         """Return the receipt of the backup stored with this key, once it is durable, or None."""
-        with _explained("The key could not be looked up"):
+        with self._using("The key could not be looked up"):
             receipt = self._stored_with(key)
             if receipt is not None:
                 self._sync(key)
@@ -117,12 +146,13 @@ class Storage:
 
     def open(self, backup_id: str) -> tuple["StoredFile", Head]:
         """Open a backup for reading; raise UnknownBackup, or DamagedBackup for half a file."""
-        with _explained("The backup could not be read"):
+        with self._using("The backup could not be read"):
             return self._open(backup_id)
 
     def open_latest(self) -> tuple["StoredFile", Head]:
         """Open the newest readable backup; raise UnknownBackup if there is none."""
-        with _explained("The backups could not be listed"):
+        with self._using("The backups could not be listed"):
+            self._note_greatest(self.catalog.ids())
             for backup_id, _ in self.catalog.newest_first():
                 try:
                     return self._open(backup_id)
@@ -135,7 +165,8 @@ class Storage:
 
     def page(self, limit: int | None, before: str | None) -> tuple[list[bytes], str | None]:
         """Return listing entries as JSON, newest first, and the id to go on before, if any."""
-        with _explained("The backups could not be listed"):
+        with self._using("The backups could not be listed"):
+            self._note_greatest(self.catalog.ids())
             entries, last = [], None
             for backup_id, entry in self.catalog.newest_first(before):
                 if len(entries) == limit:
@@ -146,12 +177,12 @@ class Storage:
 
     def delete(self, backup_id: str) -> None:
         """Delete a backup and its key, durably; raise UnknownBackup unless there is one."""
-        with _explained("The backup could not be deleted"):
+        with self._using("The backup could not be deleted"):
             try:
                 key = self.catalog.head(backup_id).key
             except DamagedBackup:
                 key = None
-            with self._exclusive():
+            with self._exclusive_if_possible():
                 try:
                     os.unlink(self.directory / ids.file_name(backup_id))
                 except FileNotFoundError:
@@ -160,6 +191,17 @@ class Storage:
                 if key is not None and self._target(key) == backup_id:
                     os.unlink(self._keys / key)
             self._sync(None)
+
+    def _using(self, what: str) -> "_explained":
+        """Make sure that the directory is the one it was; explain what then fails."""
+        with _explained(what):
+            status = os.stat(self.directory)
+        if self._identity not in (None, (status.st_dev, status.st_ino)):
+            raise Unavailable(
+                f"{what}: {self.directory} is not the directory this server started with, as if "
+                "its disk had been unmounted; bring that back, or restart the server."
+            )
+        return _explained(what)
 
     def _open(self, backup_id: str) -> tuple["StoredFile", Head]:
         descriptor, status = self.catalog.open(backup_id)
@@ -209,7 +251,7 @@ class Storage:
         """Create a temporary file, locked, and remove it at the end whatever happens."""
         while True:
             path = self.directory / f".upload-{secrets.token_hex(8)}.tmp"
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
             try:
                 # A server that starts between open and flock takes the file for abandoned.
                 if _lock_unless_locked(descriptor) and os.fstat(descriptor).st_nlink:
@@ -234,9 +276,8 @@ class Storage:
                 return first
             if (self.directory / ids.file_name(backup_id)).exists():
                 raise _IdTaken  # or the key would lead to a backup that is not this one
-            self._keys.mkdir(exist_ok=True)
-            with suppress(FileNotFoundError):
-                os.unlink(self._keys / key)
+            self._keys.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
+            self._clear_way(self._keys / key)
             # First the key: a crash in between leaves a link that dangles, not a second backup.
             os.symlink(Path("..") / ids.file_name(backup_id), self._keys / key)
             try:
@@ -245,6 +286,13 @@ class Storage:
                 _remove(self._keys / key)
                 raise
         return None
+
+    def _clear_way(self, path: Path) -> None:
+        """Remove a link that leads nowhere; what somebody else put in its place is moved aside."""
+        if path.is_symlink():
+            os.unlink(path)
+        elif path.exists():
+            os.rename(path, path.with_name(f"{path.name}.{secrets.token_hex(4)}"))
 
     def _link(self, descriptor: int, temporary: Path, backup_id: str) -> None:
         try:
@@ -271,15 +319,32 @@ class Storage:
             return ids.id_of(os.path.basename(os.readlink(self._keys / key)))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # it is no link
+                raise
+            return None
 
     def _next_id(self, now: datetime) -> str:
         with self._exclusive() as descriptor:
-            last = os.pread(descriptor, 64, 0).decode(errors="replace").strip()
-            if not ids.is_id(last):
-                last = max(self.catalog.ids(), default="")
+            last = _read_id(descriptor) or max(self.catalog.ids(), default="")
             backup_id = ids.next_id(last, now)
-            os.pwrite(descriptor, f"{backup_id:<31}\n".encode(), 0)
+            _write_id(descriptor, backup_id)
+        self._greatest = max(self._greatest, backup_id)
+        if backup_id > (now + _AHEAD).strftime(ids.FORMAT):
+            log.warning("ids run ahead of the clock: %s is given at %s", backup_id, iso(now))
         return backup_id
+
+    def _note_greatest(self, all_ids: list[str]) -> None:
+        """Let new ids be greater than those of files that came without this server."""
+        if not all_ids or all_ids[-1] <= self._greatest:
+            return
+        self._greatest = all_ids[-1]
+        try:
+            with self._exclusive() as descriptor:
+                if _read_id(descriptor) < self._greatest:
+                    _write_id(descriptor, self._greatest)
+        except OSError as error:  # nothing can be stored now, and what is there can be read
+            log.error(".last-id cannot be written: %s", error)
 
     @contextmanager
     def _exclusive(self) -> Iterator[int]:
@@ -287,21 +352,37 @@ class Storage:
 
         Yields the open ``.last-id``, whose closing, as the death of the process, releases the lock.
         """
-        descriptor = os.open(self._last_id, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = self._open_last_id()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield descriptor
         finally:
             os.close(descriptor)
 
+    @contextmanager
+    def _exclusive_if_possible(self) -> Iterator[None]:
+        """Hold the lock, unless there is no room to make it: then no upload can hold it either."""
+        try:
+            descriptor = self._open_last_id()
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            yield
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _open_last_id(self) -> int:
+        return os.open(self._last_id, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+
     def _sync(self, key: str | None) -> None:
         """Make the directory's entries durable, those of the keys first if there is one."""
-        for directory in (self._keys, self.directory) if key else (self.directory,):
-            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        if key:
+            _sync_directory(self._keys)
+        _sync_directory(self.directory)
 
 
 class StoredFile(io.FileIO):
@@ -338,6 +419,34 @@ class _explained:
         if error.errno in _FULL:
             raise NoRoom(sentence) from error
         raise Unavailable(sentence) from error
+
+
+def _make_durably(directory: Path) -> None:
+    """Make a directory and its parents, each synced into the one above it."""
+    if directory.is_dir():
+        return
+    parent = directory.absolute().parent
+    _make_durably(parent)
+    directory.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
+    _sync_directory(parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_id(descriptor: int) -> str:
+    """Return the newest id given, or nothing where that is not known."""
+    last = os.pread(descriptor, 64, 0).decode(errors="replace").strip()
+    return last if ids.is_id(last) else ""
+
+
+def _write_id(descriptor: int, backup_id: str) -> None:
+    os.pwrite(descriptor, f"{backup_id:<31}\n".encode(), 0)
 
 
 def _lock_unless_locked(descriptor: int) -> bool:

@@ -1,4 +1,4 @@
-"""An operator's commands: verify and list, through Flask's CLI and through python -m."""
+"""An operator's commands: verify and list, through python -m."""
 
 import os
 import pty
@@ -18,7 +18,6 @@ from backup_server.storage import Storage
 EXPRESS = ROOT / "tests" / "samples" / "express-data"
 WAYS = {
     "python -m": [sys.executable, "-m", "backup_server"],
-    "flask": [sys.executable, "-m", "flask", "--app", "backup_server"],
 }
 
 
@@ -200,3 +199,29 @@ def test_an_unknown_command_is_named(command):
     ended = command("nonsense")
     assert ended.returncode == 2
     assert "nonsense" in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["list", "verify"])
+def test_a_directory_that_is_not_there_is_not_made_and_is_no_success(tmp_path, name):
+    ended = subprocess.run(
+        [*WAYS["python -m"], name],
+        env=environ(tmp_path / "typo"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 2
+    assert "DATA_DIR" in ended.stderr
+    assert not (tmp_path / "typo").exists()
+
+
+def test_verify_names_what_others_can_read(command, directory):
+    directory.chmod(0o755)
+    path = own(directory)[0]
+    path.chmod(0o644)
+    ended = command("verify")
+    assert ended.returncode == 0
+    assert f"{path.name} can be read by other users" in ended.stderr
+    assert own(directory)[1].name not in ended.stderr
+    directory.chmod(0o700)
+    assert "can be read" not in command("verify").stderr

@@ -14,7 +14,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from conftest import backups_in, require_tool, strays_in
+from conftest import assert_error, backups_in, require_tool, strays_in
+from faults.test_environment import mounted
+from faults.tracing import worker_of
 
 from backup_server import catalog
 from backup_server.catalog import Catalog
@@ -356,3 +358,122 @@ def test_a_listed_backup_is_read_once(storage, monkeypatch):
     list(storage.catalog.newest_first())
     monkeypatch.setattr(os, "open", lambda *arguments: pytest.fail("a file was opened"))
     assert len(list(storage.catalog.newest_first())) == 1
+
+
+# --- what is whose --------------------------------------------------------------------------------
+
+
+def test_files_and_directories_are_the_servers_users_alone(start_server, sample):
+    server = start_server()
+    server.upload(sample, "?key=0123456789abcdef")
+    paths = [server.data_dir, *server.data_dir.iterdir()]
+    modes = {path.name: path.stat().st_mode & 0o777 for path in paths}
+    assert {modes.pop("data"), modes.pop(".keys")} == {0o700}
+    assert set(modes.values()) == {0o600}
+
+
+def test_what_exists_keeps_its_mode(tmp_path):
+    (tmp_path / "data").mkdir(mode=0o755)
+    Storage(tmp_path / "data").prepare()
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o755
+
+
+def test_directories_that_are_made_are_synced_into_those_above(tmp_path):
+    script = "import sys, pathlib; from backup_server.storage import Storage;"
+    script += "Storage(pathlib.Path(sys.argv[1])).prepare()"
+    log = tmp_path / "log"
+    command = [require_tool("strace"), "-f", "-y", "-o", str(log), "-e", "trace=mkdir,fsync"]
+    directory = tmp_path / "parent" / "data"
+    subprocess.run([*command, sys.executable, "-c", script, str(directory)], check=True)
+    calls = re.findall(r"(mkdir|fsync)\((?:\d+<|\")(.*?)[>\"]", log.read_text())
+    assert [(name, path) for name, path in calls if str(tmp_path) in path] == [
+        ("mkdir", str(directory.parent)),
+        ("fsync", str(tmp_path)),
+        ("mkdir", str(directory)),
+        ("fsync", str(directory.parent)),
+    ]
+    assert directory.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("when", ["before the start", "while it runs"])
+def test_new_ids_are_greater_than_those_of_files_that_were_copied_in(
+    start_server, tmp_path, sample, when
+):
+    server = start_server()
+    path = server.data_dir / file_name(server.upload(sample)["id"])
+    if when == "before the start":
+        server.stop()
+    later = ahead(1)
+    (server.data_dir / file_name(later)).write_bytes(path.read_bytes())
+    if when == "before the start":
+        server.start()
+    else:
+        assert server.listed()[0] == later
+    newest = server.upload(sample)["id"]
+    assert newest > later
+    assert server.listed()[0] == newest
+    assert "ahead of the clock" in server.log
+
+
+def test_what_a_worker_left_that_was_killed_alone_is_swept_by_the_next(start_server):
+    server = start_server()
+    stray = server.data_dir / ".upload-0123456789abcdef.tmp"
+    stray.touch()
+    os.kill(worker_of(server), signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while stray.exists():
+        assert time.monotonic() < deadline, "it was not removed"
+        time.sleep(0.01)
+
+
+def test_what_is_in_the_way_of_a_key_is_passed_over(start_server, sample):
+    server = start_server()
+    server.upload(sample, "?key=0123456789abcdef")
+    for place in ("file", "directory"):
+        way = server.data_dir / ".keys" / f"key-of-this-{place}"
+        way.write_text("mine") if place == "file" else way.mkdir()
+        receipt = server.upload(sample, f"?key={way.name}")
+        again = server.post(f"/api/backup?key={way.name}", sample)
+        assert (again.status, again.json) == (200, receipt)
+        assert [path for path in way.parent.glob(f"{way.name}.*")], "it was moved, not removed"
+
+
+def test_deleting_needs_no_room(start_server, tmp_path, sample):
+    """All inodes used and no .last-id yet, as in an Express directory on a full disk."""
+    point = tmp_path / "mounted"
+    with mounted(point, "-t", "tmpfs", "-o", "size=10m,nr_inodes=30", "none"):
+        server = start_server(point)
+        backup_id = server.upload(sample)["id"]
+        (point / ".last-id").unlink()
+        fillers = [point / f"filler-{number}" for number in range(os.statvfs(point).f_favail)]
+        for path in fillers:
+            path.touch()
+        assert server.get("/api/health").status == 503
+        assert server.request("DELETE", f"/api/backup/{backup_id}").status == 200
+        for path in fillers:
+            path.unlink()
+        assert server.get("/api/health").status == 200
+        server.stop()
+
+
+def test_a_disk_that_is_unmounted_is_a_503_until_it_is_back(start_server, tmp_path, sample):
+    point = tmp_path / "mounted"
+    with mounted(point, "-t", "tmpfs", "none"):
+        server = start_server(point)
+        server.upload(sample)
+    assert_error(server.post("/api/backup", sample), 503, "unmounted")
+    assert_error(server.get("/api/backup/list"), 503, "unmounted")
+    assert server.get("/api/health").status == 503
+    assert list(point.iterdir()) == []
+    server.stop()
+    assert server.start().upload(sample), "a restart takes what is there"
+
+
+def test_health_tells_of_a_last_id_that_cannot_be_written(start_server):
+    server = start_server()
+    (server.data_dir / ".last-id").unlink()
+    (server.data_dir / ".last-id").mkdir()
+    time.sleep(1.1)  # it looks once a second
+    answer = server.get("/api/health")
+    assert (answer.status, answer.json["status"]) == (503, "unavailable")
+    assert_error(server.post("/api/backup", {}), 503)

@@ -15,6 +15,11 @@ from pathlib import Path
 
 TEMPLATE = Path(__file__).parent.parent / "portfolio" / "nginx" / "nginx.conf.template"
 
+#: The policy of the page in the image, which tests serve from another directory.
+IMAGE_POLICY = re.search(r'^ +/srv/site +"(default-src.*)";$', TEMPLATE.read_text(), re.MULTILINE)[
+    1
+]
+
 # as portfolio/Dockerfile and compose.yaml set them
 DEFAULTS = {
     "RESOLVER": "127.0.0.11",

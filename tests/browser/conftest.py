@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, require_tool
-from nginx import running_nginx
+from nginx import IMAGE_POLICY, running_nginx
 
 from .driving import CHROMIUM, Profile, open_host, stored_backups
 from .wire import Wire
@@ -54,10 +54,16 @@ def server(server_settings, start_server, shared_server):
     return shared_server
 
 
+def image_nginx(directory, site, server):
+    """Run nginx with the policy that the page has in its image."""
+    upstream = f"127.0.0.1:{server.port}"
+    return running_nginx(directory, site, upstream, CONTENT_SECURITY_POLICY=IMAGE_POLICY)
+
+
 @pytest.fixture(scope="module")
 def shared_nginx(tmp_path_factory, site, shared_server):
     directory = tmp_path_factory.mktemp("nginx")
-    with running_nginx(directory, site, f"127.0.0.1:{shared_server.port}") as nginx:
+    with image_nginx(directory, site, shared_server) as nginx:
         yield nginx
 
 
@@ -66,7 +72,7 @@ def nginx(tmp_path, site, server_settings, server, shared_nginx):
     if not server_settings:
         yield shared_nginx
         return
-    with running_nginx(tmp_path / "nginx", site, f"127.0.0.1:{server.port}") as nginx:
+    with image_nginx(tmp_path / "nginx", site, server) as nginx:
         yield nginx
 
 

@@ -423,7 +423,10 @@ def test_a_copy_of_the_directory_taken_while_it_is_in_use_is_a_copy_of_every_bac
         assert json.loads(document), f"{name} is whole"
     lost = max(acknowledged)
     assert deployment.ask(f"/api/backup/{lost}", "DELETE")[0] == 200
-    deployment.compose("cp", str(tmp_path / "copy" / f"backup-{lost}.json"), "backup:/data/backups")
+    name = f"backup-{lost}.json"
+    # Written by the server's own user: a plain `compose cp` would make it root's alone.
+    tee = ["exec", "--no-TTY", "backup", "tee", f"/data/backups/{name}"]
+    deployment.compose(*tee, input=(tmp_path / "copy" / name).read_text())
     assert deployment.ask(f"/api/backup/{lost}")[2] == acknowledged[lost]
 
 

@@ -110,10 +110,18 @@ class Storage:
         """Do what the next upload begins with, once a second at the most while that succeeds."""
         if time.monotonic() < self._probed + 1:
             return
-        os.close(self._open_last_id())
-        with tempfile.TemporaryFile(dir=self.directory, prefix=".upload-", suffix=".tmp") as file:
-            file.write(bytes(4096))  # a quota is asked when room is reserved
-        self._probed = time.monotonic()
+        try:
+            os.close(self._open_last_id())
+            with tempfile.TemporaryFile(
+                dir=self.directory, prefix=".upload-", suffix=".tmp"
+            ) as file:
+                file.write(bytes(4096))  # a quota is asked when room is reserved
+        except OSError as error:
+            # Many connections, which go away: nothing is wrong with the directory.
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+        else:
+            self._probed = time.monotonic()
 
     @contextmanager
     def spool(self) -> Iterator[BinaryIO]:

@@ -166,7 +166,7 @@ DENSE = {
     "one number": (b'{"atoms":[%s]}' % (b"1" * SIZE), 201),
     "blanks": (b'{"atoms":[%s]}' % (b" " * SIZE), 201),
     "backslashes": (b'{"atoms":["%s"]}' % (rb"\\" * (SIZE // 2)), 201),
-    "one name": (b'{"%s":0}' % (rb"\u0061" * (SIZE // 6)), 201),
+    "one name": (b'{"%s":0}' % (rb"\u0061" * (SIZE // 6)), 400),
     "arrays in arrays": (b'{"atoms":%s}' % (b"[" * (SIZE // 2) + b"]" * (SIZE // 2)), 400),
     "objects in objects": (b'{"atoms":[%s]}' % (b'{"":' * (SIZE // 4)), 400),
     "brackets without an end": (b"[" * SIZE, 400),

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from flask import Request, Response
 from gunicorn.http.errors import ParseException
 
-from .document import Text
 from .errors import BodyStalled, BodyTooLarge, InvalidBackup, UnsupportedBody
+from .members import Text
 from .storage import Storage
 
 #: Seconds without a byte after which a client is given up.

@@ -17,9 +17,10 @@ from werkzeug.exceptions import PreconditionFailed
 from werkzeug.wsgi import FileWrapper, wrap_file
 
 from . import body, ids
-from .document import CATEGORIES, Head, check_upload
+from .document import Head
 from .errors import BackupError, InvalidBackup, Unavailable
 from .storage import Storage, StoredFile, iso
+from .upload import CATEGORIES, check_upload
 
 log = logging.getLogger("backup_server")
 blueprint = Blueprint("backup", __name__, url_prefix="/api")

@@ -33,8 +33,9 @@ from typing import BinaryIO
 
 from . import document, ids
 from .catalog import Catalog
-from .document import Document, Head, Receipt, Upload
+from .document import Document, Head, Receipt
 from .errors import BackupError, DamagedBackup, NoRoom, Unavailable, UnknownBackup
+from .upload import Upload
 
 log = logging.getLogger("backup_server")
 

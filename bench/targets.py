@@ -58,8 +58,9 @@ def fill(data_dir: Path, total: int) -> None:
     from datetime import UTC, datetime, timedelta
 
     from backup_server import document, ids
+    from backup_server.upload import check_upload
 
-    upload = document.check_upload(SAMPLE)
+    upload = check_upload(SAMPLE)
     data_dir.mkdir(exist_ok=True)
     start = datetime(2020, 1, 1, tzinfo=UTC)
     for number in range(len(os.listdir(data_dir)), total):

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, SETTINGS, backups_in
 
-from backup_server.document import check_upload
 from backup_server.ids import file_name
 from backup_server.storage import Storage
+from backup_server.upload import check_upload
 
 EXPRESS = ROOT / "tests" / "samples" / "express-data"
 WAYS = {

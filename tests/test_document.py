@@ -9,9 +9,10 @@ from conftest import CATEGORIES
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from backup_server import document
-from backup_server.document import check_digest, check_upload, has_head, read_head, render
+from backup_server import document, members
+from backup_server.document import check_digest, has_head, read_head, render
 from backup_server.errors import DamagedBackup, InvalidBackup
+from backup_server.upload import CLIENT_TIMESTAMP_BYTES, check_upload
 
 # How long an example takes says nothing on a machine that does other things as well.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -146,7 +147,7 @@ def test_a_document_cut_anywhere_is_damaged(upload, data):
 
 
 def test_the_largest_head_fits_in_the_bytes_that_a_listing_reads():
-    time = '"' + "x" * (document.CLIENT_TIMESTAMP_BYTES - 2) + '"'
+    time = '"' + "x" * (CLIENT_TIMESTAMP_BYTES - 2) + '"'
     members = [f'"{name}":[{"1," * 1000}1]' for name in CATEGORIES]
     whole = stored(f'{{"clientTimestamp":{time},{",".join(members)}}}'.encode(), "k" * 128)
     # 1,000 digits of counts and offsets are more than any file has; 50 MB take 8 each.
@@ -158,7 +159,7 @@ def test_items_are_counted_alike_by_both_ways_of_counting(monkeypatch):
     items = rb'[ [1,[2]] , {"a":"],[","b":{"c":[]}} , "\"," , 1 ,null ]'
     body = b' { "atoms" : %s , "snapshots":[ ] }' % items
     few = check_upload(body).counts
-    monkeypatch.setattr(document, "_MANY_COMMAS", 0)
+    monkeypatch.setattr(members, "_MANY_COMMAS", 0)
     assert check_upload(body).counts == few
     assert (few["atoms"], few["snapshots"]) == (5, 0)
 
@@ -168,7 +169,7 @@ def test_items_are_counted_alike_by_both_ways_of_counting(monkeypatch):
 def test_both_ways_of_counting_agree(upload):
     few = check_upload(upload[0]).counts
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(document, "_MANY_COMMAS", 0)
+        patch.setattr(members, "_MANY_COMMAS", 0)
         assert check_upload(upload[0]).counts == few
 
 
@@ -253,7 +254,7 @@ def test_a_name_is_limited_like_the_rest_of_the_head(name):
 
 
 def test_no_objects_are_made_of_too_many_members():
-    body = b"{" + b",".join(b'"k%d":0' % n for n in range(document.MOST_MEMBERS)) + b"}"
+    body = b"{" + b",".join(b'"k%d":0' % n for n in range(members.MOST_MEMBERS)) + b"}"
     stored(body)
     with pytest.raises(InvalidBackup, match="10000 members"):
         check_upload(body[:-1] + b',"one more":0}')
@@ -263,6 +264,6 @@ def test_no_objects_are_made_of_too_many_members():
 def test_a_million_items_are_counted_as_a_few_are(item, monkeypatch):
     array = b'{"atoms":[' + b",".join([item] * 7) + b"]}"
     assert check_upload(array).counts["atoms"] == 7
-    monkeypatch.setattr("backup_server.document._MANY_COMMAS", 2)
+    monkeypatch.setattr("backup_server.members._MANY_COMMAS", 2)
     assert check_upload(array).counts["atoms"] == 7
     assert check_upload(b'{"atoms":[ ],"x":[0,0,0,0]}').counts["atoms"] == 0

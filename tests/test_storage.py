@@ -20,9 +20,9 @@ from faults.tracing import worker_of
 
 from backup_server import catalog
 from backup_server.catalog import Catalog
-from backup_server.document import check_upload
 from backup_server.ids import file_name
 from backup_server.storage import Storage
+from backup_server.upload import check_upload
 
 
 @pytest.fixture

@@ -1,0 +1,47 @@
+"""What an upload must be: one JSON object with five arrays, a time, and whatever else there is."""
+
+from typing import NamedTuple
+
+from . import members
+from .errors import InvalidBackup
+from .members import Member, Text
+
+CATEGORIES = ("atoms", "compositions", "snapshots", "voiceNotes", "configOverrides")
+#: The longest ``clientTimestamp`` as JSON text, quotes included.
+CLIENT_TIMESTAMP_BYTES = 1024
+
+
+class Upload(NamedTuple):
+    """A checked upload, whose members still lie in ``text``; ``counts`` is by category."""
+
+    text: memoryview
+    members: dict[str, Member]
+    counts: dict[str, int]
+
+    @property
+    def client_timestamp(self) -> bytes | None:
+        """The client's own time as JSON text, quotes and escapes as they were sent."""
+        member = self.members.get("clientTimestamp")
+        return bytes(self.text[member.value]) if member else None
+
+
+def check_upload(text: Text) -> Upload:
+    """Check an upload's body; raise InvalidBackup, which says what is wrong and where."""
+    found, counts = members.split(text, CATEGORIES)
+    for name, count in counts.items():
+        if count is None:
+            raise InvalidBackup(f"The member {name} must be an array.")
+    upload = Upload(memoryview(text), found, counts)
+    _check_client_timestamp(upload.client_timestamp)
+    return upload
+
+
+def _check_client_timestamp(text: bytes | None) -> None:
+    if text is None:
+        return
+    if text[:1] != b'"':
+        raise InvalidBackup("The member clientTimestamp must be a string.")
+    if len(text) > CLIENT_TIMESTAMP_BYTES:
+        raise InvalidBackup(
+            f"The member clientTimestamp is longer than {CLIENT_TIMESTAMP_BYTES} bytes."
+        )

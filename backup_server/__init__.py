@@ -17,7 +17,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """Build the WSGI application, from the environment unless it is given settings.
 
     Makes the storage directory if it is missing. Raises SettingsError, whose text is one line,
-    for a setting that makes no sense.
+    for a wrong setting.
     """
     settings = settings or Settings.from_environ()
     _log_to_stdout()
@@ -26,7 +26,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         storage.prepare()
     except OSError as error:
         allowed = f"{error.strerror}; give a directory that can be made and read"
-        raise SettingsError("DATA_DIR", str(settings.data_dir), allowed) from error
+        raise SettingsError("DATA_DIR", f"is '{settings.data_dir}'", allowed) from error
     app = Flask(__name__, static_folder=None)
     app.config["MAX_BODY_BYTES"] = settings.max_body_bytes
     app.extensions["backup_storage"] = storage

@@ -6,7 +6,7 @@ from .settings import Settings, SettingsError
 
 
 def main() -> None:
-    """Serve, or run the command that is named; exit with one line if a setting makes no sense."""
+    """Serve, or run the command that is named; exit with one line if a setting is wrong."""
     try:
         Settings.from_environ()
         if len(sys.argv) > 1:

@@ -1,7 +1,7 @@
 """The environment, read once and checked before anything else starts.
 
-A value that makes no sense raises :class:`SettingsError`, whose text is one line: the variable,
-the value and what is allowed. An empty value is no default in disguise: an operator who sets
+A wrong value raises :class:`SettingsError`, whose text is one line: the variable, the value and
+what is allowed. An empty value is wrong too, and does not mean the default: an operator who sets
 ``BACKUP_TOKEN=`` by mistake must not get a server without authentication.
 """
 
@@ -26,14 +26,14 @@ _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 class SettingsError(AppImportError, ClickException):
-    """A variable that makes no sense.
+    """A variable with a value that is not allowed.
 
     gunicorn prints an ``AppImportError`` as one line and stops, and so does the ``flask`` command
     with a ``ClickException``; any other exception of an application factory ends in a traceback.
     """
 
-    def __init__(self, variable: str, value: str, allowed: str):
-        super().__init__(f"{variable}={value!r} makes no sense: {allowed}")
+    def __init__(self, variable: str, found: str, allowed: str):
+        super().__init__(f"{variable} {found}: {allowed}")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Settings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """Read every variable there is; raise SettingsError for the first that makes no sense."""
+        """Read every variable there is; raise SettingsError for the first wrong one."""
         read = {
             "HOST": ("host", _host),
             "PORT": ("port", _port),
@@ -75,7 +75,7 @@ class Settings:
 
 def _number(variable: str, value: str, low: int, high: int, allowed: str) -> int:
     if not re.fullmatch(r"[0-9]{1,18}", value) or not low <= int(value) <= high:
-        raise SettingsError(variable, value, allowed)
+        raise SettingsError(variable, f"is {value!r}", allowed)
     return int(value)
 
 
@@ -102,13 +102,14 @@ def _is_ip(value: str) -> bool:
 def _host(variable: str, value: str) -> str:
     address = value.removeprefix("[").removesuffix("]")
     if not _is_ip(address) and not re.fullmatch(_HOST_NAME, value, re.IGNORECASE):
-        raise SettingsError(variable, value, "give an IP address or a host name, without a port")
+        allowed = "give an IP address or a host name, without a port"
+        raise SettingsError(variable, f"is {value!r}", allowed)
     return address
 
 
 def _directory(variable: str, value: str) -> Path:
     if not value.strip() or "\0" in value:
-        raise SettingsError(variable, value, "give the path of a directory")
+        raise SettingsError(variable, f"is {value!r}", "give the path of a directory")
     return Path(value)
 
 
@@ -129,7 +130,7 @@ def _origin(variable: str, item: str) -> str:
     match = _ORIGIN.fullmatch(item)
     if not match:
         allowed = "give origins such as https://portfolio.example, separated by commas, or *"
-        raise SettingsError(variable, item, allowed)
+        raise SettingsError(variable, f"has {item!r} in it", allowed)
     scheme, host, port = match[1].lower(), match[2].lower(), match[3]
     suffix = "" if port in (None, _DEFAULT_PORTS.get(scheme)) else f":{port}"
     return f"{scheme}://{host}{suffix}"
@@ -143,13 +144,13 @@ def _host_name(variable: str, item: str) -> str:
     name = item.lower().removeprefix("[").removesuffix("]")
     if not _is_ip(name) and not re.fullmatch(rf"(?:\*\.)?{_HOST_NAME}", name):
         allowed = "give host names without a port, *.name for subdomains, separated by commas"
-        raise SettingsError(variable, item, allowed)
+        raise SettingsError(variable, f"has {item!r} in it", allowed)
     return name
 
 
 def _token(variable: str, value: str) -> str:
     # The value itself is a secret and stays out of the message.
     if not re.fullmatch(r"[\x21-\x7e]+", value):
-        allowed = "give printable ASCII without spaces, or unset it to ask for none"
-        raise SettingsError(variable, "(not shown)", allowed)
+        allowed = "give printable ASCII characters without spaces, or unset it to ask for no token"
+        raise SettingsError(variable, "is not a token" if value else "is empty", allowed)
     return value

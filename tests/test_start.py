@@ -1,4 +1,4 @@
-"""Both ways of starting the server, and what each prints for a setting that makes no sense."""
+"""Both ways of starting the server, and what each prints for a wrong setting."""
 
 import os
 import re
@@ -154,9 +154,9 @@ def test_arguments_of_gunicorn_in_the_environment_come_on_top(start_server):
     assert "[DEBUG]" in server.log
 
 
-# --- settings that make no sense ------------------------------------------------------------------
+# --- wrong settings -------------------------------------------------------------------------------
 
-NONSENSE = {
+WRONG = {
     "PORT": "http",
     "HOST": "localhost:3081",
     "DATA_DIR": "",
@@ -176,17 +176,17 @@ COMMANDS = {
     "gunicorn": PLAIN_GUNICORN,
 }
 # gunicorn itself reads WEB_CONCURRENCY, before there is anything of ours.
-STOPS = [stop for stop in product(COMMANDS, NONSENSE) if stop != ("gunicorn", "WEB_CONCURRENCY")]
+STOPS = [stop for stop in product(COMMANDS, WRONG) if stop != ("gunicorn", "WEB_CONCURRENCY")]
 
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
-    """How every start with one setting that makes no sense ended, all tried at once."""
+    """How every start with one wrong setting ended, all tried at once."""
 
     def start(stop: tuple[str, str]) -> subprocess.CompletedProcess:
         name, variable = stop
         directory = tmp_path_factory.mktemp("stopped")
-        ended = run(COMMANDS[name], directory, **{variable: NONSENSE[variable]})
+        ended = run(COMMANDS[name], directory, **{variable: WRONG[variable]})
         assert list(directory.iterdir()) == [], "nothing was made before it stopped"
         return ended
 
@@ -195,7 +195,7 @@ def stopped(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("command", "variable"), STOPS)
-def test_a_setting_that_makes_no_sense_stops_the_start_with_one_line(stopped, command, variable):
+def test_a_wrong_setting_stops_the_start_with_one_line(stopped, command, variable):
     ended = stopped[command, variable]
     assert ended.returncode != 0
     output = (ended.stdout + ended.stderr).splitlines()
@@ -206,7 +206,7 @@ def test_a_setting_that_makes_no_sense_stops_the_start_with_one_line(stopped, co
     assert line.startswith(variable)
     assert "give" in line
     if variable != "BACKUP_TOKEN":
-        assert repr(NONSENSE[variable]) in line
+        assert repr(WRONG[variable]) in line
 
 
 @pytest.mark.parametrize("command", [MODULE, PLAIN_GUNICORN])
@@ -218,12 +218,12 @@ def test_a_storage_directory_that_cannot_be_made_stops_the_start(tmp_path, comma
     output = (ended.stdout + ended.stderr).splitlines()
     assert "Traceback" not in str(output)
     (line,) = (line for line in output if not line.startswith("["))
-    assert line.startswith(f"DATA_DIR='{data_dir}' ")
+    assert line.startswith(f"DATA_DIR is '{data_dir}': ")
     assert (tmp_path / "file").read_text() == "not a directory"
 
 
-def test_a_token_that_makes_no_sense_is_not_shown(tmp_path):
+def test_a_wrong_token_is_not_shown(tmp_path):
     ended = run(MODULE, tmp_path, BACKUP_TOKEN="pass word")
     assert ended.returncode == 1
     assert "pass" not in ended.stderr
-    assert "BACKUP_TOKEN" in ended.stderr
+    assert "BACKUP_TOKEN is not a token" in ended.stderr

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -10,9 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 
@@ -20,19 +22,48 @@ CATEGORIES = ("atoms", "compositions", "snapshots", "voiceNotes", "configOverrid
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Under ``-n auto`` let one process run all tests of a file, since they share servers.
+
+    Files go out in their order: those that take long, in the directories, come first.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
+
+
 def require_tool(name: str) -> str:
-    """Return the path of a program; without it skip, but fail in CI, where nothing may skip."""
+    """Return the path of a program, or give up without it."""
     path = shutil.which(name)
     if path is None:
-        give_up = pytest.fail if os.environ.get("CI") else pytest.skip
         give_up(f"{name} is not installed")
     return path
 
 
+def give_up(reason: str) -> NoReturn:
+    """Skip the test for what the machine lacks; in CI fail it, since there nothing may skip."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def require_root() -> None:
+    if os.geteuid():
+        give_up("only root can do this")
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a port below those that the kernel gives to clients (ip(7), ip_local_port_range).
+
+    One of the kernel's choice could be some client's before the server listens on it.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(22_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Answer(NamedTuple):

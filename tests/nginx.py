@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from conftest import free_port
+
 TEMPLATE = Path(__file__).parent.parent / "portfolio" / "nginx" / "nginx.conf.template"
 
 #: The policy of the page in the image, which tests serve from another directory.
@@ -65,7 +67,7 @@ def running_nginx(directory, site_root, upstream, shortened=(), **settings):
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    port = free_port()
     own = {"LISTEN": f"127.0.0.1:{port}", "SITE_ROOT": site_root, "BACKUP_UPSTREAM": upstream}
     text = render(DEFAULTS | own | settings)
     for directive in shortened:
@@ -84,11 +86,6 @@ def running_nginx(directory, site_root, upstream, shortened=(), **settings):
     finally:
         process.terminate()
         process.wait(timeout=30)
-
-
-def _free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 def _wait_until_listening(process, port, log_path, seconds=10):

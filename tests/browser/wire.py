@@ -7,6 +7,8 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from conftest import free_port
+
 CHUNK = 2048
 
 
@@ -47,8 +49,8 @@ class Wire:
         self.gate.set()
 
     def __enter__(self):
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
+        self.port = free_port()
+        self._listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
         return self
 

@@ -20,7 +20,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from conftest import CATEGORIES, ROOT, SETTINGS, free_port
+from conftest import CATEGORIES, ROOT, SETTINGS, free_port, give_up, require_tool
 
 DEPLOYED_FILES = ("Dockerfile", ".dockerignore", "compose.yaml", "deploy.sh", "setup.cfg")
 DEPLOYED_FILES += ("constraints.txt", "backup_server", "portfolio")
@@ -34,11 +34,11 @@ def run(*command, **options):
 
 @pytest.fixture(scope="module", autouse=True)
 def docker():
-    """Skip without a Docker engine, but fail in CI, where nothing may skip."""
-    found = shutil.which("docker") and run("docker", "info", check=False).returncode == 0
-    if not found:
-        give_up = pytest.fail if os.environ.get("CI") else pytest.skip
-        give_up("no Docker engine answers")
+    require_tool("docker")
+    if run("docker", "info", check=False).returncode != 0:
+        give_up("docker is installed, but its engine does not answer")
+    if run("docker", "compose", "version", check=False).returncode != 0:
+        give_up("docker is installed without Compose v2 (docker compose)")
 
 
 class Deployment:

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import Server, require_tool
+from conftest import Server, require_root, require_tool
 
 from .cluster import TOOLS, Cluster
 
@@ -17,9 +17,7 @@ def cluster(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin:/sbin")
     for tool in TOOLS:
         require_tool(tool)
-    if os.geteuid():
-        give_up = pytest.fail if os.environ.get("CI") else pytest.skip
-        give_up("only root can mount a volume")
+    require_root()
     with Cluster(tmp_path / "cluster") as cluster:
         yield cluster
 

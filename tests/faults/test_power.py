@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import require_tool
+from conftest import require_root, require_tool
 
 from .crash import FAILURES, table
 from .power import FILE_SYSTEMS, TOOLS, UNSYNCED, Disk, torment
@@ -18,9 +18,7 @@ def make_disk(monkeypatch) -> Iterator:
     monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin:/sbin")
     for tool in TOOLS:
         require_tool(tool)
-    if os.geteuid():
-        give_up = pytest.fail if os.environ.get("CI") else pytest.skip
-        give_up("only root can mount a disk")
+    require_root()
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         yield lambda file_system: Disk(Path(directory), file_system)
 

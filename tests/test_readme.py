@@ -107,7 +107,7 @@ def test_every_file_of_ours_that_is_named_exists(document):
     folders = "|".join(
         path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "."
     )
-    named = re.findall(rf"(?<![\w./@-])((?:{folders})/[\w./-]*\w)", TEXTS[document])
+    named = re.findall(rf"(?<![\w./@-])((?:{folders})/[\w./-]*\w)(?![\w*])", TEXTS[document])
     bases = [ROOT, ROOT / "tests", ROOT / "portfolio"]
     for path in named:
         assert any((base / path).exists() for base in bases), path

@@ -10,6 +10,7 @@ export { disableAutoBackup, enableAutoBackup } from './auto-backup.js';
 export { createBackup, markAsSynced } from './backup.js';
 export { deleteBackup, listBackups } from './backups.js';
 export { CATEGORIES } from './categories.js';
+export { downloadBackup, readBackup } from './documents.js';
 export { BackupError } from './errors.js';
 export { getUndo, previewRestore, restoreFromBackup, undoRestore } from './restore.js';
 export { configure } from './settings.js';
@@ -19,6 +20,9 @@ export { notifyChanged } from './watch.js';
 
 /** @typedef {import('./backups.js').Backup} Backup */
 /** @typedef {import('./categories.js').Category} Category */
+/** @typedef {import('./documents.js').BackupDocument} BackupDocument */
+/** @typedef {import('./documents.js').Items} Items */
+/** @typedef {import('./documents.js').Source} Source */
 /** @typedef {import('./restore.js').PlannedRecord} PlannedRecord */
 /** @typedef {import('./restore.js').RestoreOptions} RestoreOptions */
 /** @typedef {import('./restore.js').RestoreResult} RestoreResult */

@@ -11,23 +11,23 @@
  * It is a conflict, and stays as it is unless the caller says otherwise.
  */
 
-import { CATEGORIES, FLAGGED, isCategory, KEY_PATHS, recordName } from './categories.js';
+import { CATEGORIES, FLAGGED, KEY_PATHS, recordName } from './categories.js';
 import { applyChanges, ChangedMeanwhile, readAll } from './database.js';
+import { readPart } from './documents.js';
 import { BackupError } from './errors.js';
 import { acknowledged, keepUndoState, last, remember, undoState } from './memory.js';
 import { differsFromServer, prepareChanges } from './prepare.js';
 import { digestOf, isFlaggedUnsynced } from './serialize.js';
 import { announce } from './tabs.js';
-import { parsed, request } from './transport.js';
+import { turns } from './turns.js';
 
 /** @typedef {import('./categories.js').Category} Category */
 /** @typedef {import('./categories.js').StoredRecord} StoredRecord */
 /** @typedef {import('./database.js').Change} Change */
+/** @typedef {import('./documents.js').Items} Items */
+/** @typedef {import('./documents.js').Part} Part */
+/** @typedef {import('./documents.js').Source} Source */
 /** @typedef {import('./memory.js').Acknowledged} Acknowledged */
-
-/** @typedef {Partial<Record<Category, boolean>> | Category[]} Items absent: all categories */
-
-/** @typedef {{id: string, timestamp: string, data: Record<string, StoredRecord[]>}} Document */
 
 /**
  * @typedef {object} PlannedRecord
@@ -37,6 +37,8 @@ import { parsed, request } from './transport.js';
  * @property {StoredRecord | null} here what is stored, null where nothing is
  * @property {StoredRecord} inBackup
  */
+
+/** @typedef {PlannedRecord & {name: string, digest: string}} Planned `digest`: of `inBackup` */
 
 /** @typedef {'keep' | 'replace'} Choice */
 
@@ -65,38 +67,40 @@ const PLANS = 5;
 /**
  * What `restoreFromBackup` would do, record by record. Writes nothing.
  *
- * @param {string} id
+ * @param {Source} source
  * @param {Items} [items]
  * @returns {Promise<PlannedRecord[]>}
  * @throws {BackupError}
  */
-export async function previewRestore(id, items) {
-  return plan(await fetchDocument(id, items));
+export async function previewRestore(source, items) {
+  const planned = await plan(await readPart(source, items));
+  return planned.map(({ name, digest, ...record }) => record);
 }
 
 /**
- * Restores the chosen categories: all that the plan says, or, on any failure, nothing. Restored
- * records count as synced; records that are not in the backup stay.
+ * Restores what is chosen: all that the plan says, or, on any failure, nothing. Records that are
+ * not in the backup stay. Restored records count as synced if the server has sent them just now;
+ * what comes from a file may be nowhere else, and is sent with the next backup.
  *
- * @param {string} id
+ * @param {Source} source
  * @param {Items} [items]
  * @param {RestoreOptions} [options]
  * @returns {Promise<RestoreResult>}
  * @throws {BackupError}
  */
-export async function restoreFromBackup(id, items, { conflicts = 'keep' } = {}) {
-  const document = await fetchDocument(id, items);
+export async function restoreFromBackup(source, items, { conflicts = 'keep' } = {}) {
+  const part = await readPart(source, items);
   for (let left = PLANS; ; left -= 1) {
-    const planned = await plan(document);
-    const toWrite = await chosen(planned, conflicts);
+    const planned = await plan(part);
+    const toWrite = await chosen(planned, conflicts, part.onServer);
     try {
-      await write(document, planned, toWrite);
+      await write(part, planned, toWrite);
     } catch (error) {
       if (error instanceof ChangedMeanwhile && left > 1) continue;
       throw restoreError(error);
     }
     await settle();
-    return result(document.id, planned, toWrite);
+    return result(part.id, planned, toWrite);
   }
 }
 
@@ -139,107 +143,41 @@ export async function getUndo() {
 }
 
 /**
- * @param {string} id
- * @param {Items} [items]
- * @returns {Promise<Document>} every record checked
- */
-async function fetchDocument(id, items) {
-  const categories = chosenCategories(items);
-  const body = JSON.stringify({ backupId: id, items: categories });
-  const answer = parsed(
-    await request({ method: 'POST', path: '/api/restore', body, type: 'application/json' }),
-  );
-  const { timestamp, data } = answer ?? {};
-  const isTime = typeof timestamp === 'string' && !Number.isNaN(Date.parse(timestamp));
-  if (answer?.id !== id || !isTime || typeof data !== 'object') {
-    throw new BackupError('The server\'s answer is not the backup that was asked for');
-  }
-  for (const category of categories) checkRecords(category, data?.[category]);
-  // Whatever stands for it in JSON, it is no audio.
-  for (const note of data.voiceNotes ?? []) delete note.audioBlob;
-  const picked = categories.map((category) => [category, data[category]]);
-  return { id, timestamp, data: Object.fromEntries(picked) };
-}
-
-/**
- * @param {Items | undefined} items
- * @returns {Category[]}
- */
-function chosenCategories(items) {
-  if (items === undefined || items === null) return [...CATEGORIES];
-  const names = Array.isArray(items)
-    ? items
-    : Object.keys(items).filter((name) => items[/** @type {Category} */ (name)]);
-  const known = Array.isArray(items) ? items : Object.keys(items);
-  const unknown = known.find((name) => !isCategory(name));
-  if (unknown !== undefined) throw new BackupError(`There is no category ${unknown} to restore`);
-  if (names.length === 0) throw new BackupError('No category is chosen to restore');
-  return CATEGORIES.filter((category) => names.includes(category));
-}
-
-/**
- * @param {Category} category
- * @param {unknown} records
- */
-function checkRecords(category, records) {
-  if (!Array.isArray(records)) throw new BackupError(`The backup has no list of ${category}`);
-  const names = new Set();
-  records.forEach((record, index) => {
-    const where = `${category}[${index}] in the backup`;
-    if (typeof record !== 'object' || record === null || Array.isArray(record)) {
-      throw new BackupError(`${where} is no record`);
-    }
-    const key = record[KEY_PATHS[category]];
-    if (!isKey(key)) throw new BackupError(`${where} has no valid ${KEY_PATHS[category]}`);
-    const name = recordName(category, key);
-    if (names.has(name)) throw new BackupError(`${name} is twice in the backup`);
-    names.add(name);
-  });
-}
-
-/** @param {unknown} value */
-function isKey(value) {
-  try {
-    indexedDB.cmp(value, value);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/**
- * @param {Document} document
- * @returns {Promise<PlannedRecord[]>}
+ * @param {Part} part
+ * @returns {Promise<Planned[]>}
  */
 async function plan({ timestamp, data }) {
   const stores = await readAll();
   const known = await acknowledged();
-  return CATEGORIES.filter((category) => data[category]).flatMap((category) => {
+  const turn = turns();
+  const planned = [];
+  for (const category of CATEGORIES) {
     const stored = new Map(
       stores[category].map((record) => [nameOfStored(category, record), record]),
     );
-    return data[category].map((inBackup) => {
+    for (const inBackup of data[category] ?? []) {
       const key = inBackup[KEY_PATHS[category]];
       const name = recordName(category, key);
       const here = stored.get(name) ?? null;
-      const action = actionFor(category, here, inBackup, known.get(name), timestamp);
-      return { category, key, action, here, inBackup };
-    });
-  });
+      const digest = digestOf(category, inBackup);
+      const action = actionFor({ category, here, inBackup, digest }, known.get(name), timestamp);
+      planned.push({ category, key, action, here, inBackup, name, digest });
+      await turn();
+    }
+  }
+  return planned;
 }
 
 /**
- * @param {Category} category
- * @param {StoredRecord | null} here
- * @param {StoredRecord} inBackup
+ * @param {Pick<Planned, 'category' | 'here' | 'inBackup' | 'digest'>} record
  * @param {Acknowledged | undefined} known
  * @param {string} madeAt
  * @returns {PlannedRecord['action']}
  */
-function actionFor(category, here, inBackup, known, madeAt) {
+function actionFor({ category, here, inBackup, digest: theirs }, known, madeAt) {
   if (!here) return 'add';
   const digest = digestOf(category, here);
-  if (digest === digestOf(category, inBackup)) return 'same';
+  if (digest === theirs) return 'same';
   const flaggedUnsynced = isFlaggedUnsynced(category, here);
   if (differsFromServer({ category, digest, flaggedUnsynced }, known)) return 'conflict';
   const later = laterHere(here, inBackup) ?? (!known || instant(known.since) > instant(madeAt));
@@ -269,43 +207,40 @@ function instant(value) {
 }
 
 /**
- * @param {PlannedRecord[]} planned
+ * @param {Planned[]} planned
  * @param {NonNullable<RestoreOptions['conflicts']>} conflicts
- * @returns {Promise<Set<PlannedRecord>>} what is to be written
+ * @param {boolean} onServer then also what is the same, to be marked as synced
+ * @returns {Promise<Set<Planned>>} what is to be written
  */
-async function chosen(planned, conflicts) {
+async function chosen(planned, conflicts, onServer) {
   const toWrite = new Set();
   for (const record of planned) {
     let { action } = /** @type {{action: string}} */ (record);
     if (action === 'conflict') {
-      action = typeof conflicts === 'function' ? await conflicts(record) : conflicts;
+      const { name, digest, ...shown } = record;
+      action = typeof conflicts === 'function' ? await conflicts(shown) : conflicts;
       if (action !== 'keep' && action !== 'replace') {
         throw new BackupError('conflicts: neither keep nor replace was chosen');
       }
     }
-    const unmarked = isFlaggedUnsynced(record.category, record.here ?? {});
+    const unmarked = onServer && isFlaggedUnsynced(record.category, record.here ?? {});
     if (action !== 'keep' && (action !== 'same' || unmarked)) toWrite.add(record);
   }
   return toWrite;
 }
 
 /**
- * @param {Document} document
- * @param {PlannedRecord[]} planned
- * @param {Set<PlannedRecord>} toWrite
+ * @param {Part} part
+ * @param {Planned[]} planned
+ * @param {Set<Planned>} toWrite
  */
-async function write({ id, timestamp }, planned, toWrite) {
-  const inBackup = planned
-    .filter((record) => record.action === 'same' || toWrite.has(record))
-    .map((record) => ({
-      ...record,
-      name: recordName(record.category, record.key),
-      digest: digestOf(record.category, record.inBackup),
-      written: toWrite.has(record),
-    }));
-  const records = inBackup.filter(({ written }) => written);
-  const remembered = () =>
-    remember(inBackup.map(({ name, digest }) => [name, { digest, since: timestamp }]));
+async function write({ id, timestamp, onServer }, planned, toWrite) {
+  const inBackup = planned.filter((record) => record.action === 'same' || toWrite.has(record));
+  const records = [...toWrite];
+  const remembered = async () => {
+    if (!onServer) return;
+    await remember(inBackup.map(({ name, digest }) => [name, { digest, since: timestamp }]));
+  };
   // What changes nothing takes no place of an earlier restore that can still be undone.
   if (records.length === 0) return remembered();
   const known = await acknowledged();
@@ -324,7 +259,7 @@ async function write({ id, timestamp }, planned, toWrite) {
     await applyChanges(
       records.map(({ category, key, here, inBackup: record }) => {
         const expected = here && digestOf(category, here);
-        return { category, key, expected, record: asSynced(category, record) };
+        return { category, key, expected, record: flagged(category, record, onServer) };
       }),
     );
   } catch (error) {
@@ -337,15 +272,17 @@ async function write({ id, timestamp }, planned, toWrite) {
 /**
  * @param {Category} category
  * @param {StoredRecord} record
+ * @param {boolean} synced
  */
-function asSynced(category, record) {
-  return FLAGGED.includes(category) ? { ...record, synced: true } : record;
+function flagged(category, record, synced) {
+  return FLAGGED.includes(category) ? { ...record, synced } : record;
 }
 
 /** @param {Change} change */
 function asUnsynced(change) {
-  if (!change.record || !FLAGGED.includes(change.category)) return change;
-  return { ...change, record: { ...change.record, synced: false } };
+  return change.record
+    ? { ...change, record: flagged(change.category, change.record, false) }
+    : change;
 }
 
 /** @param {Acknowledged} known */

@@ -1,8 +1,10 @@
 """What a restore writes, what it leaves alone, and how it is undone."""
 
 import hashlib
+import json
 
 import pytest
+from conftest import ROOT
 
 from .driving import (
     back_up,
@@ -15,6 +17,8 @@ from .driving import (
     unsynced,
     wait_for_status,
 )
+
+SAMPLES = ROOT / "tests" / "samples"
 
 EVERYTHING = {
     "atoms": {"slug": "a1", "title": "an atom"},
@@ -88,13 +92,48 @@ def test_only_the_chosen_categories_come_back(tab, items):
 
 
 @pytest.mark.parametrize(
-    ("items", "words"), [(["screenshots"], "screenshots"), ([], "No category"), ({}, "No category")]
+    ("items", "words"),
+    [
+        (["screenshots"], "screenshots"),
+        ({"screenshots": ["a1"]}, "screenshots"),
+        ([], "Nothing is chosen"),
+        ({}, "Nothing is chosen"),
+        ({"atoms": []}, "Nothing is chosen"),
+        ({"atoms": "a1"}, "atoms must be true, false or a list of keys"),
+        ({"atoms": ["a1", "a9"]}, 'atoms/"a9" is not in the backup'),
+        ({"atoms": [1]}, "atoms/1 is not in the backup"),
+    ],
 )
 def test_a_choice_of_nothing_or_something_unknown_is_an_error(tab, items, words):
     page = tab()
     id = backed_up(page, "atoms", {"slug": "a1"})
-    message = failure_of(page, f"host.client.restoreFromBackup('{id}', {items})")
+    clear(page)
+    message = failure_of(page, f"host.client.restoreFromBackup('{id}', {json.dumps(items)})")
     assert words in message
+    assert titles(page) == {}
+
+
+def test_single_records_come_back_and_go_again(tab, server):
+    page = tab()
+    atoms = [{"slug": slug, "title": "elsewhere"} for slug in ("a1", "a2", "a3")]
+    notes = [{"id": id, "title": f"{id!r}"} for id in (1, "1", 2)]
+    snapshots = [{"id": "s1", "title": "elsewhere"}]
+    id = server.upload({"atoms": atoms, "voiceNotes": notes, "snapshots": snapshots})["id"]
+    put(page, "atoms", {"slug": "a2", "title": "edited"}, {"slug": "a3", "title": "here"})
+
+    items = {"atoms": ["a2", "a1"], "voiceNotes": ["1"], "snapshots": True, "compositions": False}
+    result = restore(page, id, items)
+    assert [(it["category"], it["key"]) for it in result["added"]] == [
+        ("atoms", "a1"),
+        ("snapshots", "s1"),
+        ("voiceNotes", "1"),
+    ]
+    assert result["kept"] == [{"category": "atoms", "key": "a2"}]
+    assert titles(page) == {"a1": "elsewhere", "a2": "edited", "a3": "here"}
+    assert titles(page, "voiceNotes") == {"1": "'1'"}
+    page.evaluate("host.client.undoRestore()")
+    assert titles(page) == {"a2": "edited", "a3": "here"}
+    assert titles(page, "snapshots") == titles(page, "voiceNotes") == {}
 
 
 def test_an_unknown_backup_is_an_error(tab):
@@ -320,6 +359,169 @@ def test_a_browser_killed_midway_leaves_all_or_nothing(profile, wire, server):
     # Whichever it was, nothing is believed to be backed up that isn't, and it can be restored.
     assert restore(page, id, conflicts="'replace'")["kept"] == []
     assert set(titles(page).values()) == {"elsewhere"}
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def as_file(text, name="backup.json"):
+    """JavaScript for a file of this text, or of these bytes."""
+    if isinstance(text, bytes):
+        return f"new File([new Uint8Array({list(text)})], {json.dumps(name)})"
+    return f"new File([{json.dumps(text)}], {json.dumps(name)})"
+
+
+def stored(server, id):
+    """The text of a backup's file."""
+    return (server.data_dir / f"backup-{id}.json").read_text()
+
+
+def test_a_download_is_the_servers_file(tab, server):
+    data = {"atoms": [{"slug": "a1", "n": 1, "title": "\u00fcber \ud83d\ude00"}], "device": "Desk"}
+    text = json.dumps(data).replace('"n": 1', '"n": 1.0')
+    id = server.upload(text.encode())["id"]
+    name, downloaded = tab().evaluate(
+        """async (id) => {
+            const file = await host.client.downloadBackup(id);
+            return [file.name, await file.text()];
+        }""",
+        id,
+    )
+    assert name == f"backup-{id}.json"
+    assert downloaded == stored(server, id)
+
+
+def test_a_file_is_restored_without_a_server_and_then_backed_up(tab, wire, server):
+    page = tab()
+    for store, record in EVERYTHING.items():
+        put(page, store, record)
+    id = back_up(page)["id"]
+    page.evaluate("async (id) => { window.file = await host.client.downloadBackup(id); }", id)
+    page.evaluate("(id) => host.client.deleteBackup(id)", id)
+    clear(page)
+    wire.cut()
+
+    planned = page.evaluate("host.client.previewRestore(window.file)")
+    assert [record["action"] for record in planned] == ["add"] * 5
+    items = {name: True for name in EVERYTHING} | {"atoms": ["a1"]}
+    result = page.evaluate("(items) => host.client.restoreFromBackup(window.file, items)", items)
+    assert [record["category"] for record in result["added"]] == list(EVERYTHING)
+    # What was in a file may be nowhere else: it is not taken for backed up.
+    assert get(page, "snapshots", "s1") == {**EVERYTHING["snapshots"], "synced": False}
+    assert unsynced(page) == 5
+    page.evaluate("host.client.undoRestore()")
+    assert titles(page) == titles(page, "snapshots") == {}
+
+    wire.mend()
+    page.evaluate("host.client.restoreFromBackup(window.file)")
+    back_up(page)
+    assert latest_data(server)["compositions"] == [EVERYTHING["compositions"]]
+    assert unsynced(page) == 0
+
+
+def test_a_file_changes_nothing_about_what_is_the_same(tab, server):
+    page = tab()
+    put(page, "snapshots", {"id": "s1", "title": "a snapshot", "synced": False})
+    id = server.upload({"snapshots": [{"id": "s1", "title": "a snapshot"}]})["id"]
+    result = page.evaluate(f"host.client.restoreFromBackup({as_file(stored(server, id))})")
+    assert result["same"] == [{"category": "snapshots", "key": "s1"}]
+    assert unsynced(page) == 1
+    assert page.evaluate("host.client.getUndo()") is None
+
+
+def test_what_is_newer_here_than_a_file_is_kept(tab, server):
+    page = tab()
+    id = backed_up(page, "atoms", {"slug": "a1", "title": "old"})
+    backed_up(page, "atoms", {"slug": "a1", "title": "new, and backed up"})
+    file = as_file(stored(server, id))
+    assert page.evaluate(f"host.client.restoreFromBackup({file})")["kept"] != []
+    page.evaluate(f"host.client.restoreFromBackup({file}, null, {{ conflicts: 'replace' }})")
+    assert titles(page) == {"a1": "old"}
+    assert unsynced(page) == 1
+
+
+def test_a_file_of_the_express_server_is_a_backup(tab):
+    path = sorted((SAMPLES / "express-data").iterdir())[-1]
+    document = json.loads(path.read_text())
+    page = tab()
+    result = page.evaluate(f"host.client.restoreFromBackup({as_file(path.read_text(), path.name)})")
+    assert len(result["added"]) == sum(map(len, document["data"].values())) > 0
+    assert result["id"] == document["id"]
+
+
+def express(**members):
+    head = {"id": "x", "timestamp": "2026-01-01T00:00:00.000Z", "version": 1, "data": {}}
+    return json.dumps({**head, **members})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "notes.txt is no backup: it is not JSON"),
+        ("a shopping list", "notes.txt is no backup: it is not JSON"),
+        (b"\x1f\x8b\x08\x00", "it is not JSON"),
+        (b'{"id":"\xff"}', "it is not JSON"),
+        ("[]", "it is not JSON"),
+        ("{}", "lacks an id, a timestamp or its data"),
+        (json.dumps({"atoms": [{"slug": "a1"}]}), "lacks an id, a timestamp or its data"),
+        (express()[:-1], "no whole backup"),
+        (express(timestamp="yesterday"), "lacks an id, a timestamp or its data"),
+        (express(data=[]), "lacks an id, a timestamp or its data"),
+        (express(version=2), "version 2"),
+        (express(data={"atoms": {}}), "no list of atoms"),
+        (express(data={"atoms": [{"slug": "a1"}, {"title": "no slug"}]}), "atoms[1]"),
+        (express(data={"snapshots": [{"id": 1}, {"id": 1}]}), "snapshots/1 is twice"),
+    ],
+)
+def test_a_file_that_is_no_backup_is_an_error(tab, text, words):
+    page = tab()
+    file = as_file(text, "notes.txt")
+    for call in ("readBackup", "previewRestore", "restoreFromBackup"):
+        assert words in failure_of(page, f"host.client.{call}({file})")
+    assert titles(page) == {}
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_a_file_that_was_damaged_is_told_by_its_digest(tab, server, secure):
+    page = tab()
+    if not secure:  # as on a host without https
+        page.evaluate("Object.defineProperty(crypto, 'subtle', { value: undefined })")
+    body = '{"clientTimestamp": "ü", "atoms": [{"slug": "a1", "title": "über"}]}'
+    id = server.upload(body.encode())["id"]
+    text = stored(server, id)
+    assert page.evaluate(f"host.client.previewRestore({as_file(text)})")
+    damaged = as_file(text.replace('"a1"', '"a2"'))
+    assert "SHA-256" in failure_of(page, f"host.client.restoreFromBackup({damaged})")
+    assert titles(page) == {}
+
+
+def test_a_backup_is_read_whole_with_what_else_the_client_sent(tab, server):
+    page = tab()
+    body = {"atoms": [{"slug": "a1"}], "device": "Desk", "clientTimestamp": "2026-01-01T00:00:00Z"}
+    id = server.upload(body)["id"]
+    document = page.evaluate("(id) => host.client.readBackup(id)", id)
+    assert document["id"] == id
+    assert document["clientTimestamp"] == "2026-01-01T00:00:00Z"
+    assert document["data"]["device"] == "Desk"
+    assert document["data"]["atoms"] == [{"slug": "a1"}]
+    assert document["data"]["voiceNotes"] == []
+    # What was read can be restored, as a file can: nobody knows whether the server has it still.
+    page.evaluate("(it) => host.client.restoreFromBackup(it, ['atoms'])", document)
+    assert unsynced(page) == 1
+    unknown = "host.client.readBackup('2020-01-01T00-00-00')"
+    assert "no backup with this id" in failure_of(page, unknown)
+
+
+class TestWithAToken:
+    @pytest.fixture
+    def server_settings(self):
+        return {"BACKUP_TOKEN": "a-secret-of-the-owner"}
+
+    def test_a_backup_is_read_and_downloaded(self, tab):
+        page = tab(token="a-secret-of-the-owner")
+        id = json.dumps(backed_up(page, "atoms", {"slug": "a1"}))
+        assert page.evaluate(f"host.client.readBackup({id})")["data"]["atoms"] == [{"slug": "a1"}]
+        assert page.evaluate(f"host.client.downloadBackup({id}).then((it) => it.size)") > 100
 
 
 # --- undoing --------------------------------------------------------------------------------------

@@ -36,10 +36,11 @@ _GZIP_TYPE = "application/gzip"
 
 
 class Limit(NamedTuple):
-    """The most bytes a body may have after decompression, and what says so."""
+    """The most bytes a body may have after decompression, what says so, and what has them."""
 
     size: int
     source: str
+    subject: str = "The body"
 
 
 def receive(request: Request, storage: Storage, limit: Limit) -> Text:
@@ -53,7 +54,7 @@ def receive(request: Request, storage: Storage, limit: Limit) -> Text:
         raise _too_large(limit)
     _set_timeout(request, IDLE_SECONDS)
     chunks = _incoming(request, limit)
-    return _collect(_decompressed(chunks) if gzipped else chunks, storage, limit)
+    return collect(_decompressed(chunks) if gzipped else chunks, storage, limit)
 
 
 def drain_after(response: Response, request: Request) -> None:
@@ -124,7 +125,8 @@ def _is_gzipped(request: Request) -> bool:
     return coding == "gzip" or media_type == _GZIP_TYPE
 
 
-def _collect(chunks: Iterator[bytes], storage: Storage, limit: Limit) -> Text:
+def collect(chunks: Iterator[bytes], storage: Storage, limit: Limit) -> Text:
+    """Keep what comes in pieces, in a file if it is large; raise BodyTooLarge."""
     memory = bytearray()
     for chunk in chunks:
         memory += chunk
@@ -153,7 +155,9 @@ def _collect_on_disk(
 
 
 def _too_large(limit: Limit) -> BodyTooLarge:
-    return BodyTooLarge(f"The body is larger than {limit.size} bytes, the limit of {limit.source}.")
+    return BodyTooLarge(
+        f"{limit.subject} is larger than {limit.size} bytes, the limit of {limit.source}."
+    )
 
 
 def _set_timeout(request: Request, seconds: float) -> None:

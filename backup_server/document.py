@@ -1,9 +1,10 @@
 """What a stored backup looks like: rendered from an upload, and read back in parts.
 
 A stored document is two lines of JSON. The first, the head, is small: id, timestamps, counts, where
-each category lies (``layout``), the upload's key and a SHA-256. The second is ``data``, with every
-value byte for byte as the client sent it. So a listing reads heads only, a category is cut out by
-its offsets, and nothing is parsed twice::
+each category lies (``layout``), the backup it was changed from (``base``) and the upload's key, if
+there are such, and a SHA-256. The second is ``data``, with every value byte for byte as the client
+sent it. So a listing reads heads only, a category is cut out by its offsets, and nothing is parsed
+twice::
 
     {"id":"…","timestamp":"…","clientTimestamp":"…","version":1,"counts":{…},"layout":{…},"sha256":"…",
     "data":{"atoms":[…],"compositions":[…],"snapshots":[…],"voiceNotes":[…],"configOverrides":[…]}}
@@ -88,6 +89,28 @@ class Document(NamedTuple):
         return digest.hexdigest().encode()
 
 
+class Digest:
+    """The SHA-256 of a stored document that is read piece by piece, from its head on."""
+
+    def __init__(self, head: bytes):
+        """Begin with the head, and whatever follows; raise DamagedBackup if it has no SHA-256."""
+        kept = _SHA256.search(head)
+        if not kept:
+            raise DamagedBackup("Its SHA-256 is missing.")
+        self._kept = kept[1]
+        self._digest = hashlib.sha256(head[: kept.start(1)])
+        self.update(head[kept.end(1) :])
+
+    def update(self, piece: bytes | memoryview) -> None:
+        """Go on with what follows."""
+        self._digest.update(piece)
+
+    def check(self) -> None:
+        """Raise DamagedBackup unless all that was read is what was once written."""
+        if self._digest.hexdigest().encode() != self._kept:
+            raise DamagedBackup("Its bytes do not match its SHA-256.")
+
+
 def render(upload: Upload, backup_id: str, timestamp: str, key: str | None) -> Document:
     """Turn an upload into the document to be stored under this id."""
     data, layout = _render_data(upload)
@@ -100,6 +123,8 @@ def render(upload: Upload, backup_id: str, timestamp: str, key: str | None) -> D
         "counts": upload.counts,
         "layout": layout,
     }
+    if upload.base is not None:
+        head["base"] = upload.base
     if key is not None:
         head["key"] = key
     before = msgspec.json.encode(head)[:-1] + b',"sha256":"'
@@ -132,14 +157,9 @@ def _head_end(text: Text) -> int:
 
 def check_digest(text: Text) -> None:
     """Compare a stored document with the SHA-256 in it; raise DamagedBackup if they differ."""
-    kept = _SHA256.search(text, 0, HEAD_BYTES)
-    if not kept:
-        raise DamagedBackup("Its SHA-256 is missing.")
-    view = memoryview(text)
-    digest = hashlib.sha256(view[: kept.start(1)])
-    digest.update(view[kept.end(1) :])
-    if digest.hexdigest().encode() != kept[1]:
-        raise DamagedBackup("Its bytes do not match its SHA-256.")
+    digest = Digest(text[:HEAD_BYTES])
+    digest.update(memoryview(text)[HEAD_BYTES:])
+    digest.check()
 
 
 def _own_head(text: Text, end: int, size: int) -> Head:

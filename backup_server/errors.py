@@ -38,6 +38,15 @@ class BodyStalled(BackupError):
     status = 408
 
 
+class UnusableBase(BackupError):
+    """What was changed cannot be stored as a change of that backup, and has to be sent whole."""
+
+    status = 409
+
+    def __init__(self, reason: str):
+        super().__init__(f"{reason}; send the whole backup.")
+
+
 class BodyTooLarge(BackupError):
     """The body is larger than allowed, measured after decompression."""
 

@@ -41,6 +41,7 @@ def _container(depth: int) -> bytes:
 _STRUCTURE = re.compile(STRING + b"|" + _container(4) + rb'|[\[\]{}]|([^"\[\]{}]++)', re.DOTALL)
 _STEPS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 _EMPTY_ARRAY = re.compile(rb"\[\s*\]")
+_BEFORE_ITEM = re.compile(rb"\s*,?\s*")
 # Half a UTF-16 pair, escaped. JSON allows it (RFC 8259, section 8.2) and JSON.stringify writes it
 # for half an emoji; msgspec refuses it.
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -48,7 +49,7 @@ _one_copy_at_a_time = threading.Lock()
 
 _array_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
-Text = bytes | mmap.mmap
+Text = bytes | mmap.mmap | memoryview
 
 
 class _Name:
@@ -81,6 +82,34 @@ def split(
             return _split_checked(text, without_surrogates(text), arrays, commas)
     except RecursionError as error:
         raise InvalidBackup("The body is nested too deep to read.") from error
+
+
+def items(array: memoryview, most: int) -> list[slice]:
+    """Return where the items of an array lie, ``most`` of them, since each takes some memory.
+
+    Raises InvalidBackup if there are more, or the text is not a valid array.
+    """
+    try:
+        try:
+            return _items(array, most)
+        except msgspec.DecodeError:
+            return _items(memoryview(without_surrogates(array)), most)
+    except msgspec.DecodeError as error:
+        raise InvalidBackup(f"An array is not valid JSON: {error}.") from error
+
+
+def _items(array: memoryview, most: int) -> list[slice]:
+    commas = sum(bytes(array[at : at + _CHUNK]).count(b",") for at in range(0, len(array), _CHUNK))
+    is_large = commas > _MANY_COMMAS and _count(array, commas) > most
+    values = [] if is_large else _array_decoder.decode(array)
+    if is_large or len(values) > most:
+        raise InvalidBackup(f"An array has more than {most} items.")
+    places, position = [], 1
+    for value in values:
+        start = _BEFORE_ITEM.match(array, position).end()
+        position = start + len(memoryview(value))
+        places.append(slice(start, position))
+    return places
 
 
 def _check_utf8(view: memoryview) -> int:

@@ -16,11 +16,12 @@ from flask import Blueprint, Response, current_app, request
 from werkzeug.exceptions import PreconditionFailed
 from werkzeug.wsgi import FileWrapper, wrap_file
 
-from . import body, ids
+from . import body, changes, ids
 from .document import Head
 from .errors import BackupError, InvalidBackup, Unavailable
+from .members import Text
 from .storage import Storage, StoredFile, iso
-from .upload import CATEGORIES, check_upload
+from .upload import CATEGORIES, Upload, check_upload
 
 log = logging.getLogger("backup_server")
 blueprint = Blueprint("backup", __name__, url_prefix="/api")
@@ -45,7 +46,7 @@ _answer_slots = threading.BoundedSemaphore(LARGE_ANSWERS_AT_ONCE)
 
 @blueprint.post("/backup")
 def create() -> Response:
-    """Store the body as a backup, and answer once it is durable."""
+    """Store the body, or the base that it changes, as a backup; answer once it is durable."""
     key = request.args.get("key")
     if key is not None and not _KEY.fullmatch(key):
         raise InvalidBackup("The parameter key must be 16 to 128 of A-Z a-z 0-9 - and _.")
@@ -58,7 +59,9 @@ def create() -> Response:
     try:
         limit = body.Limit(current_app.config["MAX_BODY_BYTES"], "MAX_BODY_BYTES")
         text = body.receive(request, _storage(), limit)
-        receipt, is_new = _storage().add(check_upload(text), key)
+        base = request.args.get("base")
+        upload = check_upload(text) if base is None else _changed(text, base, limit)
+        receipt, is_new = _storage().add(upload, key)
     finally:
         _upload_slots.release()
     response = _json(msgspec.json.encode(receipt), 201 if is_new else 200)
@@ -166,6 +169,19 @@ def _restore_request(text: body.Text) -> tuple[str, list[str] | None]:
     if "items" not in asked:
         return asked["backupId"], None
     return asked["backupId"], [name for name in CATEGORIES if items.get(name)]
+
+
+def _changed(text: Text, base: str, limit: body.Limit) -> Upload:
+    """Return what a whole upload would be, made of a stored backup and a change."""
+    change = changes.read(text)
+    with changes.one_at_a_time:
+        file, head = _storage().open_base(base)
+        with file:
+            limit = limit._replace(subject="The backup with this change")
+            text = body.collect(changes.splice(change, file, head), _storage(), limit)
+    upload = check_upload(text, base)
+    change.check_counts(upload.counts)
+    return upload
 
 
 def _is_large(size: int) -> bool:

@@ -34,7 +34,7 @@ from typing import BinaryIO
 from . import document, ids
 from .catalog import Catalog
 from .document import Document, Head, Receipt
-from .errors import BackupError, DamagedBackup, NoRoom, Unavailable, UnknownBackup
+from .errors import BackupError, DamagedBackup, NoRoom, Unavailable, UnknownBackup, UnusableBase
 from .upload import Upload
 
 log = logging.getLogger("backup_server")
@@ -157,6 +157,18 @@ class Storage:
         """Open a backup for reading; raise UnknownBackup, or DamagedBackup for half a file."""
         with self._using("The backup could not be read"):
             return self._open(backup_id)
+
+    def open_base(self, backup_id: str) -> tuple["StoredFile", Head]:
+        """Open a backup to be changed; raise UnusableBase if that one cannot be read."""
+        with self._using("The base could not be read"):
+            try:
+                return self._open(backup_id)
+            except UnknownBackup:
+                raise UnusableBase("There is no backup with the id that base gives") from None
+            except (DamagedBackup, OSError) as error:
+                if not self.catalog.passes_over(backup_id, error):
+                    raise
+                raise UnusableBase("The base is damaged") from error
 
     def open_latest(self) -> tuple["StoredFile", Head]:
         """Open the newest readable backup; raise UnknownBackup if there is none."""

@@ -12,11 +12,15 @@ CLIENT_TIMESTAMP_BYTES = 1024
 
 
 class Upload(NamedTuple):
-    """A checked upload, whose members still lie in ``text``; ``counts`` is by category."""
+    """A checked upload, whose members still lie in ``text``; ``counts`` is by category.
+
+    ``base`` is the id of the backup that a change has made it from, if one has.
+    """
 
     text: memoryview
     members: dict[str, Member]
     counts: dict[str, int]
+    base: str | None = None
 
     @property
     def client_timestamp(self) -> bytes | None:
@@ -25,13 +29,13 @@ class Upload(NamedTuple):
         return bytes(self.text[member.value]) if member else None
 
 
-def check_upload(text: Text) -> Upload:
+def check_upload(text: Text, base: str | None = None) -> Upload:
     """Check an upload's body; raise InvalidBackup, which says what is wrong and where."""
     found, counts = members.split(text, CATEGORIES)
     for name, count in counts.items():
         if count is None:
             raise InvalidBackup(f"The member {name} must be an array.")
-    upload = Upload(memoryview(text), found, counts)
+    upload = Upload(memoryview(text), found, counts, base)
     _check_client_timestamp(upload.client_timestamp)
     return upload
 

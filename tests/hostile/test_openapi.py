@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import yaml
-from conftest import ROOT, Server
+from conftest import ROOT, Server, assert_error
 
 from backup_server import create_app
 from backup_server.settings import Settings
@@ -73,7 +73,7 @@ def test_the_server_answers_as_described(start_server):
     copy_express_files(server.data_dir)
     run_schemathesis(server, SPECIFICATION, "--max-examples", "40")
     seen = statuses(server)
-    assert {200, 201, 206, 304, 400, 404, 405, 415, 416} <= seen.keys()
+    assert {200, 201, 206, 304, 400, 404, 405, 409, 415, 416} <= seen.keys()
     assert max(seen) < 500
 
 
@@ -95,6 +95,11 @@ def test_the_examples_in_the_description_are_accepted(server):
     schemas = yaml.safe_load(SPECIFICATION.read_text())["components"]["schemas"]
     (upload,) = schemas["Upload"]["examples"]
     backup_id = server.upload(upload)["id"]
+    (change,) = schemas["Change"]["examples"]
+    base = server.upload({"atoms": [{"slug": "old-one"}]})["id"]
+    assert_error(server.post(f"/api/backup?base={base}", change), 409, "atoms has 1 items, not 41")
+    change["counts"] = {"atoms": 1, "snapshots": 1}
+    assert server.upload(change, f"?base={base}")["counts"]["snapshots"] == 1
     (restore,) = schemas["RestoreRequest"]["examples"]
     part = server.post("/api/restore", restore | {"backupId": backup_id}).json
     assert part["data"] == {"atoms": upload["atoms"]}

@@ -1,8 +1,8 @@
-"""A JSON object's text taken apart into its members, as strictly as RFC 8259 is written.
+"""A JSON text taken apart into the pieces it was sent in, as strictly as RFC 8259 is written.
 
-msgspec says whether the text is valid and how long each value is; every member is then a piece of
-the text as it was sent, and no object is made of what is in it. Of members with one name the last
-counts, as in ``JSON.parse``.
+msgspec checks the text and tells how long each value is, without making objects of what is in it.
+Where the values lie follows from the grammar: it allows nothing between them but names and white
+space, which are read here.
 """
 
 import codecs
@@ -10,8 +10,8 @@ import json
 import mmap
 import re
 import threading
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -21,35 +21,31 @@ from .errors import InvalidBackup
 #: six short ones.
 MOST_MEMBERS = 10_000
 NAME_BYTES = 1024
+#: The most items that are held in memory at once.
+MOST_ITEMS = 1_000_000
+
+Text = bytes | mmap.mmap | memoryview
 
 _CHUNK = 64 * 1024
-# msgspec makes an object of every item it counts. A text of so many commas may have as many items,
-# and is counted by walking over it: slower, but in no memory.
-_MANY_COMMAS = 1_000_000
+# No array this short has items enough to matter.
+_SHORT = 1024 * 1024
 
 STRING = rb'"(?:[^"\\]++|\\.)*+"'
-_NAME = re.compile(rb"[{,\s]*(" + STRING + rb")\s*:\s*", re.DOTALL)
-
-
-def _container(depth: int) -> bytes:
-    """Return a pattern for an array or object with at most so many levels of others in it."""
-    inner = b"|" + _container(depth - 1) if depth else b""
-    return rb'[\[{](?:[^"\[\]{}]++|' + STRING + inner + rb")*+[\]}]"
-
-
-# A string, a container that is not nested deep, a bracket of one that is, or (1) what is between.
-_STRUCTURE = re.compile(STRING + b"|" + _container(4) + rb'|[\[\]{}]|([^"\[\]{}]++)', re.DOTALL)
-_STEPS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
+# RFC 8259, sections 2, 4 and 5: what comes before the first value, and between two of them.
+_BEGIN_OBJECT = re.compile(rb"\s*\{\s*")
+_NAME = re.compile(rb"(" + STRING + rb")\s*:\s*", re.DOTALL)
+_BEGIN_ARRAY = re.compile(rb"\s*\[\s*")
+_SEPARATOR = re.compile(rb"\s*[,}\]]\s*")
+# One step through an array: a string, (1) a bracket that opens, (2) one that closes, (3) the rest.
+_STEP = re.compile(STRING + rb'|([\[{])|([\]}])|([^"\[\]{}]++)', re.DOTALL)
 _EMPTY_ARRAY = re.compile(rb"\[\s*\]")
-_BEFORE_ITEM = re.compile(rb"\s*,?\s*")
 # Half a UTF-16 pair, escaped. JSON allows it (RFC 8259, section 8.2) and JSON.stringify writes it
 # for half an emoji; msgspec refuses it.
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _one_copy_at_a_time = threading.Lock()
-
 _array_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
-Text = bytes | mmap.mmap | memoryview
+Result = TypeVar("Result")
 
 
 class _Name:
@@ -68,65 +64,33 @@ def split(
 ) -> tuple[dict[str, Member], dict[str, int | None]]:
     """Check a text to be one JSON object; return its members and the numbers of items in some.
 
-    The number is 0 for one of ``arrays`` that is absent, and None for one that is not an array.
-    Raises InvalidBackup, which says what is wrong and where.
+    Of members with one name the last counts, as in ``JSON.parse``. The number is 0 for one of
+    ``arrays`` that is absent, and None for one that is not an array. Raises InvalidBackup, which
+    says what is wrong and where.
     """
-    commas = _check_utf8(memoryview(text))
+    _check_utf8(memoryview(text))
     try:
-        try:
-            return _split_checked(text, text, arrays, commas)
-        except InvalidBackup:
-            if not _SURROGATE_ESCAPE.search(text):
-                raise
-        with _one_copy_at_a_time:
-            return _split_checked(text, without_surrogates(text), arrays, commas)
+        return _read(text, lambda readable: _split(text, readable, arrays))
+    except msgspec.ValidationError as error:
+        raise InvalidBackup("The body must be a JSON object.") from error
+    except msgspec.DecodeError as error:
+        reason = str(error).removeprefix("JSON is malformed: ")
+        if "truncated" in reason:
+            reason = f"it ends too early (byte {len(text)})" if len(text) else "it is empty"
+        raise InvalidBackup(f"The body is not valid JSON: {reason}.") from error
     except RecursionError as error:
         raise InvalidBackup("The body is nested too deep to read.") from error
 
 
-def items(array: memoryview, most: int) -> list[slice]:
-    """Return where the items of an array lie, ``most`` of them, since each takes some memory.
+def items(array: Text, most: int) -> list[slice]:
+    """Return where the items of an array lie; raise InvalidBackup if there are more than ``most``.
 
-    Raises InvalidBackup if there are more, or the text is not a valid array.
+    The text has to be a valid value, or that is raised as well.
     """
     try:
-        try:
-            return _items(array, most)
-        except msgspec.DecodeError:
-            return _items(memoryview(without_surrogates(array)), most)
-    except msgspec.DecodeError as error:
-        raise InvalidBackup(f"An array is not valid JSON: {error}.") from error
-
-
-def _items(array: memoryview, most: int) -> list[slice]:
-    commas = sum(bytes(array[at : at + _CHUNK]).count(b",") for at in range(0, len(array), _CHUNK))
-    is_large = commas > _MANY_COMMAS and _count(array, commas) > most
-    values = [] if is_large else _array_decoder.decode(array)
-    if is_large or len(values) > most:
-        raise InvalidBackup(f"An array has more than {most} items.")
-    places, position = [], 1
-    for value in values:
-        start = _BEFORE_ITEM.match(array, position).end()
-        position = start + len(memoryview(value))
-        places.append(slice(start, position))
-    return places
-
-
-def _check_utf8(view: memoryview) -> int:
-    """Check the encoding a piece at a time; return the number of commas seen on the way."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    commas = 0
-    for start in range(0, len(view), _CHUNK):
-        chunk = bytes(view[start : start + _CHUNK])
-        pending = len(decoder.getstate()[0])
-        try:
-            decoder.decode(chunk, final=start + _CHUNK >= len(view))
-        except UnicodeDecodeError as error:
-            at = start - pending + error.start
-            raise InvalidBackup(f"The body is not valid UTF-8 (byte {at}).") from error
-        if len(view) > _MANY_COMMAS:  # counting is not for nothing: 0.3 ms a megabyte
-            commas += chunk.count(b",")
-    return commas
+        return _read(array, lambda readable: _items(readable, most))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidBackup(f"An array cannot be read: {error}.") from error
 
 
 def without_surrogates(text: Text) -> bytearray:
@@ -137,71 +101,122 @@ def without_surrogates(text: Text) -> bytearray:
     return copy
 
 
-def _split_checked(
-    text: Text, readable: Text | bytearray, arrays: Iterable[str], commas: int
+def _read(text: Text, read: Callable[[Text | bytearray], Result]) -> Result:
+    """Read a text, or, if there are half pairs in it, a copy in which everything lies alike."""
+    try:
+        return read(text)
+    except msgspec.DecodeError:
+        if not _SURROGATE_ESCAPE.search(text):
+            raise
+    with _one_copy_at_a_time:
+        return read(without_surrogates(text))
+
+
+def _check_utf8(view: memoryview) -> None:
+    """Check the encoding, a piece at a time."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(view), _CHUNK):
+        pending = len(decoder.getstate()[0])
+        try:
+            decoder.decode(view[start : start + _CHUNK], final=start + _CHUNK >= len(view))
+        except UnicodeDecodeError as error:
+            at = start - pending + error.start
+            raise InvalidBackup(f"The body is not valid UTF-8 (byte {at}).") from error
+
+
+def _split(
+    text: Text, readable: Text | bytearray, arrays: Iterable[str]
 ) -> tuple[dict[str, Member], dict[str, int | None]]:
-    """Do :func:`split` on what msgspec can read: the text, or an equally long copy of it."""
-    members = _members(memoryview(text), _lengths(readable))
+    lengths = _lengths_of_values(readable)
+    members, position = {}, _BEGIN_OBJECT.match(text).end()
+    for length in lengths:
+        name = _NAME.match(text, position)
+        if len(name[1]) > NAME_BYTES:
+            raise _name_too_long()
+        value = slice(name.end(), name.end() + length)
+        members[json.loads(name[1].decode())] = Member(slice(*name.span(1)), value)
+        position = _SEPARATOR.match(text, value.stop).end()
     counts: dict[str, int | None] = dict.fromkeys(arrays, 0)
-    view = memoryview(readable)
     for name in counts.keys() & members.keys():
-        counts[name] = _count(view[members[name].value], commas)
+        counts[name] = _count(memoryview(readable)[members[name].value])
     return members, counts
 
 
-def _lengths(readable: Text | bytearray) -> list[int]:
+def _lengths_of_values(text: Text | bytearray) -> list[int]:
     """Check a text to be a JSON object; return the lengths of its values in bytes, in order."""
     seen = 0
 
-    def name(_: type, text: str) -> _Name:
+    def name(_: type, decoded: str) -> _Name:
         nonlocal seen
         seen += 1
         if seen > MOST_MEMBERS:
             raise InvalidBackup(f"The body has more than {MOST_MEMBERS} members.")
-        if len(text) > NAME_BYTES:
+        if len(decoded) > NAME_BYTES:
             raise _name_too_long()
         return _Name()
 
-    try:
-        values = msgspec.json.decode(readable, type=dict[_Name, msgspec.Raw], dec_hook=name)
-    except msgspec.ValidationError as error:
-        raise InvalidBackup("The body must be a JSON object.") from error
-    except msgspec.DecodeError as error:
-        reason = str(error).removeprefix("JSON is malformed: ")
-        if "truncated" in reason:
-            reason = f"it ends too early (byte {len(readable)})" if len(readable) else "it is empty"
-        raise InvalidBackup(f"The body is not valid JSON: {reason}.") from error
+    values = msgspec.json.decode(text, type=dict[_Name, msgspec.Raw], dec_hook=name)
     return [len(memoryview(value)) for value in values.values()]
-
-
-def _members(view: memoryview, lengths: list[int]) -> dict[str, Member]:
-    """Find the members of a valid object by the lengths of all its values."""
-    members, position = {}, 0
-    for length in lengths:
-        match = _NAME.match(view, position)
-        if len(match[1]) > NAME_BYTES:
-            raise _name_too_long()
-        position = match.end() + length
-        value = slice(match.end(), position)
-        members[json.loads(match[1].decode())] = Member(slice(*match.span(1)), value)
-    return members
 
 
 def _name_too_long() -> InvalidBackup:
     return InvalidBackup(f"The name of a member is longer than {NAME_BYTES} bytes.")
 
 
-def _count(value: memoryview, commas: int) -> int | None:
+def _items(array: Text | bytearray, most: int) -> list[slice]:
+    if len(array) > _SHORT and (_count(memoryview(array)) or 0) > most:
+        raise InvalidBackup(f"An array has more than {most} items.")
+    values = _array_decoder.decode(array)
+    places, position = [], _BEGIN_ARRAY.match(array).end()
+    for value in values:
+        places.append(slice(position, position + len(memoryview(value))))
+        position = _SEPARATOR.match(array, places[-1].stop).end()
+    if len(places) > most:
+        raise InvalidBackup(f"An array has more than {most} items.")
+    return places
+
+
+def _count(value: memoryview) -> int | None:
     """Count the items of a valid value, if it is an array."""
     if value[:1] != b"[":
         return None
-    if commas <= _MANY_COMMAS:
+    if len(value) <= _SHORT:
         return len(_array_decoder.decode(value))
-    if _EMPTY_ARRAY.fullmatch(value):
+    count = _count_objects(value)
+    return _count_by_steps(value) if count is None else count
+
+
+def _count_objects(array: memoryview) -> int | None:
+    """Count the items of an array of objects; None if there are others, or too many to hold.
+
+    So are all categories. msgspec only passes over what is in the objects.
+    """
+    seen = 0
+
+    def count(_: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > MOST_ITEMS:
+            raise ValueError
+
+    item = msgspec.defstruct("Item", [], namespace={"__post_init__": count}, gc=False)
+    try:
+        msgspec.json.decode(array, type=list[item])
+    except msgspec.ValidationError:
+        return None
+    return seen
+
+
+def _count_by_steps(array: memoryview) -> int:
+    """Count the commas that are in no inner array or object: slow, but in no memory."""
+    if _EMPTY_ARRAY.fullmatch(array):
         return 0
-    depth, between = 1, 0
-    for match in _STRUCTURE.finditer(value, 1):
-        depth += _STEPS.get(match[0], 0)
-        if depth == 1 and match[1]:
-            between += match[1].count(b",")
-    return between + 1
+    depth = commas = 0
+    for step in _STEP.finditer(array):
+        if step.lastindex == 1:
+            depth += 1
+        elif step.lastindex == 2:
+            depth -= 1
+        elif step.lastindex == 3 and depth == 1:
+            commas += step[3].count(b",")
+    return commas + 1

@@ -155,13 +155,16 @@ def test_the_largest_head_fits_in_the_bytes_that_a_listing_reads():
     assert read_head(whole[: document.HEAD_BYTES], len(whole)).counts["atoms"] == 1001
 
 
-def test_items_are_counted_alike_by_both_ways_of_counting(monkeypatch):
-    items = rb'[ [1,[2]] , {"a":"],[","b":{"c":[]}} , "\"," , 1 ,null ]'
-    body = b' { "atoms" : %s , "snapshots":[ ] }' % items
+def test_items_are_counted_alike_by_all_ways_of_counting(monkeypatch):
+    objects = b'[ {"a":"],["} , {"b":{"c":[]},"d":[{}]},{ } ]'
+    others = rb'[ [1,[2]] , {"a":"],[","b":{"c":[]}} , "\"," , 1 ,null ]'
+    body = b' { "atoms" : %s , "compositions":%s, "snapshots":[ ] }' % (others, objects)
     few = check_upload(body).counts
-    monkeypatch.setattr(members, "_MANY_COMMAS", 0)
+    assert (few["atoms"], few["compositions"], few["snapshots"]) == (5, 3, 0)
+    monkeypatch.setattr(members, "_SHORT", 0)
     assert check_upload(body).counts == few
-    assert (few["atoms"], few["snapshots"]) == (5, 0)
+    monkeypatch.setattr(members, "MOST_ITEMS", 2)
+    assert check_upload(body).counts == few
 
 
 @given(uploads())
@@ -169,7 +172,7 @@ def test_items_are_counted_alike_by_both_ways_of_counting(monkeypatch):
 def test_both_ways_of_counting_agree(upload):
     few = check_upload(upload[0]).counts
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(members, "_MANY_COMMAS", 0)
+        patch.setattr(members, "_SHORT", 0)
         assert check_upload(upload[0]).counts == few
 
 
@@ -264,6 +267,16 @@ def test_no_objects_are_made_of_too_many_members():
 def test_a_million_items_are_counted_as_a_few_are(item, monkeypatch):
     array = b'{"atoms":[' + b",".join([item] * 7) + b"]}"
     assert check_upload(array).counts["atoms"] == 7
-    monkeypatch.setattr("backup_server.members._MANY_COMMAS", 2)
+    monkeypatch.setattr(members, "_SHORT", 0)
+    assert check_upload(array).counts["atoms"] == 7
+    monkeypatch.setattr(members, "MOST_ITEMS", 2)
     assert check_upload(array).counts["atoms"] == 7
     assert check_upload(b'{"atoms":[ ],"x":[0,0,0,0]}').counts["atoms"] == 0
+
+
+def test_records_full_of_numbers_are_counted_without_stepping_through_them(monkeypatch):
+    record = b'{"id":1,"points":[%s0]}' % (b"0.5," * 1000)
+    body = b'{"snapshots":[%s]}' % b",".join([record] * 1200)
+    assert body.count(b",") > 1_000_000
+    monkeypatch.setattr(members, "_count_by_steps", None)  # 15 to 200 ms a megabyte
+    assert check_upload(body).counts["snapshots"] == 1200

@@ -161,6 +161,7 @@ DENSE = {
     "numbers": (b'{"atoms":[%s]}' % (b"0," * (SIZE // 2))[:-1], 201),
     "empty arrays": (b'{"atoms":[%s]}' % (b"[]," * (SIZE // 3))[:-1], 201),
     "empty strings": (b'{"atoms":[%s]}' % (b'"",' * (SIZE // 3))[:-1], 201),
+    "empty objects": (b'{"atoms":[%s]}' % (b"{}," * (SIZE // 3))[:-1], 201),
     "half surrogates": (b'{"atoms":["%s"]}' % (rb"\ud800" * (SIZE // 6)), 201),
     "half surrogates and numbers": (rb'{"atoms":["\ud800"%s]}' % (b",0" * (SIZE // 2)), 201),
     "one number": (b'{"atoms":[%s]}' % (b"1" * SIZE), 201),

@@ -2,12 +2,15 @@
  * What is on this device: the atoms, to be added and edited.
  */
 
-import { byId, element, formDialog } from './dom.js';
+import { byId, element, formDialog, longList, smallButton } from './dom.js';
 import { allAtoms, saveAtom } from './store.js';
 
 /** @typedef {import('./store.js').Atom} Atom */
 
-const list = byId('atom-list', HTMLUListElement);
+/** Atoms that are shown at once. */
+const FIRST = 12;
+
+const list = byId('atom-list', HTMLDivElement);
 const form = byId('atom-form', HTMLFormElement);
 
 /** @type {Atom | null} */
@@ -27,7 +30,8 @@ export function startAtoms() {
 export async function showAtoms() {
   const atoms = await allAtoms();
   const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset.slug;
-  list.replaceChildren(...(atoms.length ? atoms.map(item) : [nothing()]));
+  const shown = Math.max(FIRST, list.querySelectorAll('li').length);
+  list.replaceChildren(...(atoms.length ? longList(atoms, item, shown) : [nothing()]));
   for (const button of list.querySelectorAll('button')) {
     if (focused !== undefined && button.dataset.slug === focused) button.focus();
   }
@@ -36,26 +40,19 @@ export async function showAtoms() {
 /** @param {Atom} atom */
 function item(atom) {
   const name = String(atom.title ?? atom.slug);
-  const button = element('button', {
-    type: 'button',
-    class: 'quiet small',
-    text: 'Edit',
-    'aria-label': `Edit ${name}`,
-    'data-slug': atom.slug,
-    onclick: () => edit(atom),
-  });
+  const button = smallButton('Edit', () => edit(atom), `Edit ${name}`);
+  button.dataset.slug = atom.slug;
   const detail = [atom.stage, atom.date].filter(Boolean).join(' · ');
   return element(
     'li',
     {},
-    element('span', { class: 'atom-title', text: name }),
-    element('span', { class: 'atom-detail', text: detail }),
+    element('p', {}, element('b', { text: name }), element('small', { text: detail })),
     button,
   );
 }
 
 function nothing() {
-  return element('li', { class: 'empty', text: 'Nothing yet. What you add is kept here first.' });
+  return element('p', { text: 'Nothing yet. What you add is kept here first.' });
 }
 
 /** @param {Atom | null} atom null: a new one */

@@ -2,6 +2,9 @@
  * Elements without markup: what a record says only ever becomes text.
  */
 
+/** Items that each press of the button of a long list adds. */
+const MORE = 100;
+
 /**
  * @template {keyof HTMLElementTagNameMap} Name
  * @param {Name} name
@@ -23,6 +26,49 @@ export function element(name, attributes = {}, ...children) {
 }
 
 /**
+ * A small button, and what it does.
+ *
+ * @param {string} text
+ * @param {() => void} onclick
+ * @param {string} [label] its name where the text alone does not tell what it is about
+ */
+export function smallButton(text, onclick, label) {
+  const button = element('button', { type: 'button', class: 'outline secondary small', text, onclick });
+  if (label) button.ariaLabel = label;
+  return button;
+}
+
+/**
+ * A list that grows by a button: thousands of elements at once would freeze the page.
+ *
+ * @template T
+ * @param {T[]} items
+ * @param {(item: T) => HTMLLIElement} make
+ * @param {number} first items that are shown at once
+ * @returns {HTMLElement[]} the list and its button
+ */
+export function longList(items, make, first) {
+  const list = element('ul', { class: 'records' });
+  const button = smallButton('', () => {
+    const next = list.children.length;
+    grow(MORE);
+    const item = /** @type {HTMLLIElement} */ (list.children[next]);
+    item.tabIndex = -1;
+    item.focus();
+  });
+  const grow = (/** @type {number} */ count) => {
+    const shown = list.children.length;
+    list.append(...items.slice(shown, shown + count).map(make));
+    const left = items.length - list.children.length;
+    const some = left > MORE ? `${MORE} of ` : '';
+    button.textContent = `Show ${some}${left.toLocaleString()} more`;
+    button.hidden = left === 0;
+  };
+  grow(first);
+  return [list, button];
+}
+
+/**
  * @template {HTMLElement} T
  * @param {string} id
  * @param {new () => T} type
@@ -41,13 +87,17 @@ export function byId(id, type) {
  * @param {string} id
  * @param {() => Promise<void>} submit
  * @param {() => void} [closed] called after a success, when the focus has gone back
- * @returns {{open: () => void}}
+ * @returns {{open: () => void, fail: (error: unknown) => void, button: HTMLButtonElement}}
  */
 export function formDialog(id, submit, closed) {
   const dialog = byId(id, HTMLDialogElement);
   const form = /** @type {HTMLFormElement} */ (dialog.querySelector('form'));
   const failure = /** @type {HTMLElement} */ (dialog.querySelector('.failure'));
-  const button = /** @type {HTMLButtonElement} */ (form.querySelector('[type=submit]'));
+  const button = /** @type {HTMLButtonElement} */ (dialog.querySelector('[type=submit]'));
+  const fail = (/** @type {unknown} */ error) => {
+    failure.textContent = messageOf(error);
+    failure.hidden = false;
+  };
   for (const closer of dialog.querySelectorAll('[data-close]')) {
     closer.addEventListener('click', () => dialog.close());
   }
@@ -60,17 +110,23 @@ export function formDialog(id, submit, closed) {
       dialog.close();
       closed?.();
     } catch (error) {
-      failure.textContent = error instanceof Error ? error.message : String(error);
-      failure.hidden = false;
+      fail(error);
     } finally {
       button.disabled = false;
     }
   });
   return {
+    button,
+    fail,
     open() {
       failure.hidden = true;
       button.disabled = false;
       dialog.showModal();
     },
   };
+}
+
+/** @param {unknown} error */
+export function messageOf(error) {
+  return error instanceof Error ? error.message : String(error);
 }

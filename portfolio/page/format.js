@@ -48,6 +48,12 @@ export function clockOf(time) {
   return time.toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit' });
 }
 
+/** @param {string} timestamp */
+export function momentOf(timestamp) {
+  const time = new Date(timestamp);
+  return `${dayOf(time, new Date())}, ${clockOf(time)}`;
+}
+
 /**
  * @param {Date} day
  * @param {Date} now

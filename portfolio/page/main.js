@@ -7,6 +7,7 @@ import {
   configure,
   createBackup,
   deleteBackup,
+  downloadBackup,
   enableAutoBackup,
   getBackupStatus,
   getUndo,
@@ -15,9 +16,9 @@ import {
   undoRestore,
 } from '../src/index.js';
 import { showAtoms, startAtoms } from './atoms.js';
-import { byId, element, formDialog } from './dom.js';
-import { clockOf, dayOf, plural, sizeOf } from './format.js';
-import { openRestore } from './restore.js';
+import { byId, element, formDialog, messageOf, smallButton } from './dom.js';
+import { clockOf, dayOf, momentOf, plural, sizeOf } from './format.js';
+import { openInside } from './inside.js';
 import { getDB } from './store.js';
 import { showTimeline, showTimelineError } from './timeline.js';
 
@@ -26,6 +27,7 @@ import { showTimeline, showTimelineError } from './timeline.js';
 configure({ baseUrl: '', getDB });
 
 const backUp = byId('back-up', HTMLButtonElement);
+const fileInput = byId('file', HTMLInputElement);
 const notice = byId('notice', HTMLDivElement);
 
 /** @type {Backup} */
@@ -46,15 +48,15 @@ const deletion = formDialog(
 
 async function showBackups() {
   try {
-    showTimeline(await listBackups(), { restore, remove });
+    showTimeline(await listBackups(), { open, download, remove });
   } catch (error) {
-    showTimelineError(error instanceof Error ? error.message : String(error), showBackups);
+    showTimelineError(messageOf(error), showBackups);
   }
 }
 
-/** @param {Backup} backup */
-function restore(backup) {
-  openRestore(backup, ({ added, replaced, kept }) => {
+/** @param {Backup | File} chosen */
+function open(chosen) {
+  void openInside(chosen, ({ added, replaced, kept }) => {
     const parts = [
       added.length && `${plural(added.length, 'record')} came back`,
       replaced.length && `${plural(replaced.length, 'record')} replaced`,
@@ -66,12 +68,27 @@ function restore(backup) {
   });
 }
 
+/**
+ * Fetched, since a plain link can't carry the token.
+ *
+ * @param {Backup} backup
+ */
+async function download(backup) {
+  try {
+    const file = await downloadBackup(backup.id);
+    const href = URL.createObjectURL(file);
+    element('a', { href, download: file.name }).click();
+    setTimeout(() => URL.revokeObjectURL(href), 60_000);
+  } catch (error) {
+    showNotice(`Not downloaded: ${messageOf(error)}`, false);
+  }
+}
+
 /** @param {Backup} backup */
 function remove(backup) {
   toDelete = backup;
-  const time = new Date(backup.timestamp);
   const text =
-    `${dayOf(time, new Date())}, ${clockOf(time)}, ${sizeOf(backup.size)}. ` +
+    `${momentOf(backup.timestamp)}, ${sizeOf(backup.size)}. ` +
     'It is deleted on the server, and nothing brings it back. What is on this device stays.';
   byId('delete-text', HTMLParagraphElement).textContent = text;
   deletion.open();
@@ -82,23 +99,16 @@ function remove(backup) {
  * @param {boolean} undoable
  */
 function showNotice(text, undoable) {
-  const undo = element('button', {
-    type: 'button',
-    class: 'quiet small',
-    text: 'Undo the restore',
-    onclick: undoLast,
-  });
-  const dismiss = element('button', {
-    type: 'button',
-    class: 'quiet small',
-    text: 'Dismiss',
-    onclick: () => {
-      notice.hidden = true;
-      byId('backups', HTMLElement).focus();
-    },
-  });
+  const dismiss = () => {
+    notice.hidden = true;
+    byId('backups', HTMLElement).focus();
+  };
   notice.hidden = false;
-  notice.replaceChildren(element('p', { text }), ...(undoable ? [undo] : []), dismiss);
+  notice.replaceChildren(
+    element('p', { text }),
+    ...(undoable ? [smallButton('Undo the restore', undoLast)] : []),
+    smallButton('Dismiss', dismiss),
+  );
 }
 
 async function undoLast() {
@@ -108,7 +118,7 @@ async function undoLast() {
     showNotice(`Undone: ${plural(undone.length, 'record')} as before the restore.${edited}`, false);
     await showAtoms();
   } catch (error) {
-    showNotice(error instanceof Error ? error.message : String(error), true);
+    showNotice(messageOf(error), true);
   }
 }
 
@@ -133,6 +143,14 @@ window.addEventListener(STATUS_EVENT, () => {
 backUp.addEventListener('click', () => {
   // Failures are shown by <sync-status>.
   createBackup().catch(() => {});
+});
+
+byId('open-file', HTMLButtonElement).addEventListener('click', () => fileInput.click());
+fileInput.addEventListener('change', () => {
+  const [file] = fileInput.files ?? [];
+  if (file) open(file);
+  // The same file, chosen again, is a change again.
+  fileInput.value = '';
 });
 
 void enableAutoBackup();

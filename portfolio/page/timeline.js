@@ -4,12 +4,21 @@
  */
 
 import { CATEGORIES } from '../src/index.js';
-import { byId, element } from './dom.js';
-import { categoryName, clockOf, countOf, dayOf, daysBetween, plural, sizeOf } from './format.js';
+import { byId, element, smallButton } from './dom.js';
+import {
+  clockOf,
+  countOf,
+  dayOf,
+  daysBetween,
+  momentOf,
+  plural,
+  sizeOf,
+} from './format.js';
+import { losses } from './losses.js';
 
 /** @typedef {import('../src/index.js').Backup} Backup */
 
-/** @typedef {{restore: (backup: Backup) => void, remove: (backup: Backup) => void}} Actions */
+/** @typedef {Record<'open' | 'download' | 'remove', (backup: Backup) => void>} Actions */
 
 /** Entries that are shown at once, and with each press of the button after them. */
 const PAGE = 12;
@@ -50,16 +59,15 @@ export function showTimeline(backups, actions, shown = PAGE) {
     ),
   );
   const list = element('div', { class: 'days' }, ...sections);
-  root.replaceChildren(month(backups, now), legend(backups), list);
+  root.replaceChildren(month(backups, now), list);
   if (visible.length < backups.length) {
     const more = () => {
       showTimeline(backups, actions, shown + PAGE);
-      const buttons = root.querySelectorAll('li button');
-      /** @type {HTMLElement} */ (buttons[2 * shown]).focus();
+      root.querySelectorAll('.entry')[shown].querySelector('button')?.focus();
     };
     const left = backups.length - visible.length;
     const text = `Show ${Math.min(PAGE, left)} of ${left} older ones`;
-    root.append(element('button', { type: 'button', class: 'quiet more', text, onclick: more }));
+    list.append(smallButton(text, more));
   }
 }
 
@@ -74,9 +82,9 @@ export function showTimelineError(reason, retry) {
     element(
       'div',
       { class: 'blank', role: 'alert' },
-      element('p', { class: 'blank-title', text: 'The backups can’t be listed' }),
+      element('h2', { text: 'The backups can’t be listed' }),
       element('p', { text: reason }),
-      element('button', { type: 'button', class: 'quiet', text: 'Try again', onclick: retry }),
+      smallButton('Try again', retry),
     ),
   );
 }
@@ -103,7 +111,7 @@ function byDay(backups, now) {
 function dayHeading(day, time, now) {
   if (daysBetween(time, now) > 1) {
     const weekday = time.toLocaleDateString(undefined, { weekday: 'long' });
-    return element('h2', {}, element('span', { class: 'weekday', text: weekday }), ` ${day}`);
+    return element('h2', {}, element('small', { text: weekday }), ` ${day}`);
   }
   return element('h2', { text: day });
 }
@@ -118,7 +126,7 @@ function emptyState() {
   return element(
     'div',
     { class: 'blank' },
-    element('p', { class: 'blank-title', text: 'No backups yet' }),
+    element('h2', { text: 'No backups yet' }),
     element('p', { text: 'The first one is made when you leave this page, or right now.' }),
   );
 }
@@ -137,7 +145,7 @@ function month(backups, now) {
   }
   const highest = Math.max(1, ...perDay);
   const bars = perDay.map((count) => {
-    const bar = element('span', { class: count ? 'bar-day filled' : 'bar-day' });
+    const bar = element('span');
     // By the object model: the page's policy forbids style attributes, not this.
     bar.style.setProperty('--height', String(count / highest));
     return bar;
@@ -150,7 +158,7 @@ function month(backups, now) {
   const sentence = `${plural(total, 'backup')} on ${plural(active, 'day')} of the last ${DAYS}`;
   return element(
     'figure',
-    { class: 'month' },
+    {},
     element('div', { class: 'bars', 'aria-hidden': 'true' }, ...bars),
     element(
       'figcaption',
@@ -162,60 +170,54 @@ function month(backups, now) {
   );
 }
 
-/** @param {Backup[]} backups */
-function legend(backups) {
-  const used = CATEGORIES.filter((category) => backups.some(({ counts }) => counts[category]));
-  return element(
-    'ul',
-    { class: 'legend', 'aria-hidden': 'true' },
-    ...used.map((category) =>
-      element('li', { 'data-category': category }, categoryName(category)),
-    ),
-  );
-}
-
 /**
  * @param {Backup} backup
  * @param {Backup | undefined} before the one made before it
  * @param {number} largest the most records that any backup has
  * @param {Actions} actions
  */
-function entry(backup, before, largest, { restore, remove }) {
-  const time = new Date(backup.timestamp);
-  const clock = clockOf(time);
-  const name = `the backup of ${dayOf(time, new Date())}, ${clock}`;
-  const counts = CATEGORIES.filter((category) => backup.counts[category]).map((category) =>
-    countOf(backup.counts[category], category),
-  );
+function entry(backup, before, largest, { open, download, remove }) {
+  const name = `the backup of ${momentOf(backup.timestamp)}`;
+  const counts = CATEGORIES.filter((category) => backup.counts[category]).map((category) => {
+    const text = countOf(backup.counts[category], category);
+    return element('span', { 'data-category': category, text });
+  });
+  const lost = losses(backup, before);
   return element(
     'li',
     { class: 'entry', 'data-id': backup.id },
     element(
       'div',
-      { class: 'what' },
-      element('time', { datetime: backup.timestamp, text: clock }),
+      {},
+      element('time', { datetime: backup.timestamp, text: clockOf(new Date(backup.timestamp)) }),
       element('span', { class: 'detail', text: detailOf(backup, before) }),
       strip(backup, largest),
-      element('p', { class: 'counts', text: counts.join(', ') || 'Nothing in it' }),
+      element('p', { class: 'counts' }, ...(counts.length ? counts : ['Nothing in it'])),
+      ...(before && lost.length ? [lossNotice(lost, before, open)] : []),
     ),
     element(
       'div',
       { class: 'actions' },
-      element('button', {
-        type: 'button',
-        class: 'quiet small',
-        text: 'Restore…',
-        'aria-label': `Restore from ${name}`,
-        onclick: () => restore(backup),
-      }),
-      element('button', {
-        type: 'button',
-        class: 'quiet small',
-        text: 'Delete',
-        'aria-label': `Delete ${name}`,
-        onclick: () => remove(backup),
-      }),
+      smallButton('Restore…', () => open(backup), `Restore from ${name}`),
+      smallButton('Download', () => download(backup), `Download ${name}`),
+      smallButton('Delete', () => remove(backup), `Delete ${name}`),
     ),
+  );
+}
+
+/**
+ * @param {string[]} lost
+ * @param {Backup} before
+ * @param {Actions['open']} open
+ */
+function lossNotice(lost, before, open) {
+  const made = momentOf(before.timestamp);
+  return element(
+    'p',
+    { class: 'loss' },
+    element('b', { text: `Lost ${lost.join(', ')}.` }),
+    ' The backup before has them: ',
+    smallButton(made, () => open(before), `${made}: view the backup before`),
   );
 }
 

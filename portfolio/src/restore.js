@@ -38,7 +38,10 @@ import { turns } from './turns.js';
  * @property {StoredRecord} inBackup
  */
 
-/** @typedef {PlannedRecord & {name: string, digest: string}} Planned `digest`: of `inBackup` */
+/**
+ * @typedef {PlannedRecord & {name: string, digest: string | null}} Planned
+ *   `digest`: of `inBackup`; null until it is needed, since that takes time
+ */
 
 /** @typedef {'keep' | 'replace'} Choice */
 
@@ -159,7 +162,7 @@ async function plan({ timestamp, data }) {
       const key = inBackup[KEY_PATHS[category]];
       const name = recordName(category, key);
       const here = stored.get(name) ?? null;
-      const digest = digestOf(category, inBackup);
+      const digest = here && digestOf(category, inBackup);
       const action = actionFor({ category, here, inBackup, digest }, known.get(name), timestamp);
       planned.push({ category, key, action, here, inBackup, name, digest });
       await turn();
@@ -236,10 +239,11 @@ async function chosen(planned, conflicts, onServer) {
  */
 async function write({ id, timestamp, onServer }, planned, toWrite) {
   const inBackup = planned.filter((record) => record.action === 'same' || toWrite.has(record));
+  const digests = await digestsOf(inBackup);
   const records = [...toWrite];
   const remembered = async () => {
     if (!onServer) return;
-    await remember(inBackup.map(({ name, digest }) => [name, { digest, since: timestamp }]));
+    await remember([...digests].map(([{ name }, digest]) => [name, { digest, since: timestamp }]));
   };
   // What changes nothing takes no place of an earlier restore that can still be undone.
   if (records.length === 0) return remembered();
@@ -250,8 +254,9 @@ async function write({ id, timestamp, onServer }, planned, toWrite) {
     backupId: id,
     restoredAt: new Date().toISOString(),
     lastId: (await last())?.receipt.id ?? null,
-    changes: records.map(({ category, key, here, digest }) => {
-      return { category, key, expected: digest, record: here };
+    changes: records.map((record) => {
+      const { category, key, here } = record;
+      return { category, key, expected: digests.get(record) ?? null, record: here };
     }),
     acknowledged: inBackup.map(({ name }) => [name, known.get(name) ?? null]),
   });
@@ -267,6 +272,20 @@ async function write({ id, timestamp, onServer }, planned, toWrite) {
     throw error;
   }
   return remembered();
+}
+
+/**
+ * @param {Planned[]} records
+ * @returns {Promise<Map<Planned, string>>} what each is in the backup
+ */
+async function digestsOf(records) {
+  const turn = turns();
+  const digests = new Map();
+  for (const record of records) {
+    digests.set(record, record.digest ?? digestOf(record.category, record.inBackup));
+    await turn();
+  }
+  return digests;
 }
 
 /**

@@ -41,8 +41,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 def _keep_readable(response: Response) -> Response:
     """Let a client that is refused while it sends get to read why."""
-    # Not one that is dropped for keeping a thread waiting.
-    if response.status_code >= 400 and response.status_code not in (408, 503):
+    if response.status_code >= 400:
         body.drain_after(response, request._get_current_object())
     return response
 

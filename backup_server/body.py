@@ -1,21 +1,22 @@
 """A request's body on its way in: decoded, bounded, and never waited for without end.
 
-Up to a megabyte is held in memory; what is larger goes through a nameless file in the storage
-directory and is read by mapping it, so that the memory of many large uploads is the kernel's to
-take back.
+While it is small it is held in memory; what is larger goes through a nameless file in the storage
+directory and is read by mapping it. So clients that send slowly cost little memory, and that of
+many large uploads is the kernel's to take back.
 """
 
 import mmap
-import threading
 import time
 import zlib
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any, BinaryIO, NamedTuple
 
 from flask import Request, Response
 from gunicorn.http.errors import ParseException
 
 from .errors import BodyStalled, BodyTooLarge, InvalidBackup, UnsupportedBody
+from .lanes import receiving
 from .members import Text
 from .storage import Storage
 
@@ -25,10 +26,9 @@ IDLE_SECONDS = 20
 #: and without a byte after which it is not.
 DRAIN_SECONDS, DRAIN_IDLE_SECONDS = 300, 5
 
-_CHUNK = 256 * 1024
-_IN_MEMORY = 1024 * 1024
-# Threads that wait for refused bodies; where none is left, the worker's own linger has to do.
-_drain_slots = threading.BoundedSemaphore(16)
+#: What is larger is kept in a file.
+IN_MEMORY_BYTES = 64 * 1024
+_CHUNK = 128 * 1024
 # More would only be made to keep a processor busy.
 _GZIP_MEMBERS = 1000
 _PLAIN_TYPES = ("", "application/json", "text/plain")
@@ -52,18 +52,119 @@ def receive(request: Request, storage: Storage, limit: Limit) -> Text:
     gzipped = _is_gzipped(request)
     if not gzipped and (request.content_length or 0) > limit.size:
         raise _too_large(limit)
-    _set_timeout(request, IDLE_SECONDS)
-    chunks = _incoming(request, limit)
-    return collect(_decompressed(chunks) if gzipped else chunks, storage, limit)
+    _set_timeout(request.environ.get("gunicorn.socket"), IDLE_SECONDS)
+    kept = _Kept(storage, limit)
+    keep = _Unzipping(kept) if gzipped else kept
+    try:
+        for chunk in _incoming(request, limit):
+            if len(chunk) > IN_MEMORY_BYTES or gzipped:
+                receiving(keep.add, chunk)
+            else:
+                keep.add(chunk)
+        return keep.text()
+    finally:
+        kept.close()
 
 
-def drain_after(response: Response, request: Request) -> None:
-    """Read the rest of the request's body after this response has been sent.
+def collect(chunks: Iterable[bytes | memoryview], storage: Storage, limit: Limit) -> Text:
+    """Keep what comes in pieces, in a file if it is large; raise BodyTooLarge."""
+    kept = _Kept(storage, limit)
+    try:
+        for chunk in chunks:
+            kept.add(chunk)
+        return kept.text()
+    finally:
+        kept.close()
+
+
+def drain(stream: Any, connection: Any) -> None:
+    """Read the rest of a body that was refused, from a stream of this connection if it is known.
 
     A connection that is closed with bytes unread is reset, and the client, still sending, would
     never see the answer (RFC 9112, section 9.6).
     """
-    response.call_on_close(lambda: _drain(request))
+    _set_timeout(connection, DRAIN_IDLE_SECONDS)
+    deadline = time.monotonic() + DRAIN_SECONDS
+    # The client has gone, or went on with something else; the answer was sent.
+    with suppress(OSError, ParseException):
+        while time.monotonic() < deadline and stream.read(_CHUNK):
+            pass
+
+
+def drain_after(response: Response, request: Request) -> None:
+    """Read the rest of the request's body after this response has been sent."""
+    stream, connection = request.stream, request.environ.get("gunicorn.socket")
+    response.call_on_close(lambda: drain(stream, connection))
+
+
+class _Kept:
+    """What has come of a body: in memory, or in a file from IN_MEMORY_BYTES on."""
+
+    def __init__(self, storage: Storage, limit: Limit):
+        self._storage = storage
+        self._limit = limit
+        self._size = 0
+        self._memory = bytearray()
+        self._file: BinaryIO | None = None
+
+    def add(self, chunk: bytes | memoryview) -> None:
+        self._size += len(chunk)
+        if self._size > self._limit.size:
+            raise _too_large(self._limit)
+        if self._size <= IN_MEMORY_BYTES:
+            self._memory += chunk
+            return
+        with self._storage.receiving():
+            if self._file is None:
+                self._file = self._storage.spool()
+                self._file.write(self._memory)
+                self._memory = bytearray()
+            self._file.write(chunk)
+
+    def text(self) -> Text:
+        if self._file is None:
+            return bytes(self._memory)
+        with self._storage.receiving():
+            self._file.flush()
+            # Private, since files that bypass the page cache cannot be mapped shared (FUSE).
+            return mmap.mmap(self._file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+class _Unzipping:
+    """Keeps the contents of a gzip file, member by member (RFC 1952, section 2.2)."""
+
+    def __init__(self, kept: _Kept):
+        self._kept = kept
+        self._member: Any = None
+        self._members = 0
+
+    def add(self, compressed: bytes) -> None:
+        while compressed:
+            if self._member is None:
+                self._begin_member()
+            try:
+                self._kept.add(self._member.decompress(compressed, _CHUNK))
+            except zlib.error as error:
+                raise InvalidBackup(f"The body is not valid gzip: {error}.") from error
+            compressed = self._member.unused_data or self._member.unconsumed_tail
+            if self._member.eof:
+                self._member = None
+
+    def text(self) -> Text:
+        if self._member is not None:
+            raise InvalidBackup("The body is not valid gzip: it ends too early.")
+        return self._kept.text()
+
+    def _begin_member(self) -> None:
+        self._members += 1
+        if self._members > _GZIP_MEMBERS:
+            raise InvalidBackup(f"The body is made of more than {_GZIP_MEMBERS} gzip members.")
+        # gzip's header and checksum
+        self._member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
 
 
 def _incoming(request: Request, limit: Limit) -> Iterator[bytes]:
@@ -92,25 +193,6 @@ def _read(request: Request) -> bytes:
         raise InvalidBackup("The connection broke before the body's end.") from error
 
 
-def _decompressed(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the contents of a gzip file, member by member (RFC 1952, section 2.2)."""
-    compressed = next(chunks, b"")
-    for _ in range(_GZIP_MEMBERS):
-        if not compressed:
-            return
-        member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # gzip's header and checksum
-        while not member.eof:
-            if not compressed:
-                raise InvalidBackup("The body is not valid gzip: it ends too early.")
-            try:
-                yield member.decompress(compressed, _CHUNK)
-            except zlib.error as error:
-                raise InvalidBackup(f"The body is not valid gzip: {error}.") from error
-            compressed = member.unused_data or member.unconsumed_tail or next(chunks, b"")
-    if compressed:
-        raise InvalidBackup(f"The body is made of more than {_GZIP_MEMBERS} gzip members.")
-
-
 def _is_gzipped(request: Request) -> bool:
     media_type = request.mimetype
     if media_type not in (*_PLAIN_TYPES, _GZIP_TYPE):
@@ -125,56 +207,13 @@ def _is_gzipped(request: Request) -> bool:
     return coding == "gzip" or media_type == _GZIP_TYPE
 
 
-def collect(chunks: Iterator[bytes], storage: Storage, limit: Limit) -> Text:
-    """Keep what comes in pieces, in a file if it is large; raise BodyTooLarge."""
-    memory = bytearray()
-    for chunk in chunks:
-        memory += chunk
-        if len(memory) > limit.size:
-            raise _too_large(limit)
-        if len(memory) > _IN_MEMORY:
-            return _collect_on_disk(memory, chunks, storage, limit)
-    return bytes(memory)
-
-
-def _collect_on_disk(
-    start: bytearray, chunks: Iterator[bytes], storage: Storage, limit: Limit
-) -> mmap.mmap:
-    size = len(start)
-    with storage.spool() as file:
-        file.write(start)
-        start.clear()
-        for chunk in chunks:
-            size += len(chunk)
-            if size > limit.size:
-                raise _too_large(limit)
-            file.write(chunk)
-        file.flush()
-        # Private, since files that bypass the page cache cannot be mapped shared (FUSE).
-        return mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
-
-
 def _too_large(limit: Limit) -> BodyTooLarge:
     return BodyTooLarge(
         f"{limit.subject} is larger than {limit.size} bytes, the limit of {limit.source}."
     )
 
 
-def _set_timeout(request: Request, seconds: float) -> None:
-    # gunicorn's threaded worker has no timeout of its own for a client that stalls.
-    if connection := request.environ.get("gunicorn.socket"):
+def _set_timeout(connection: Any, seconds: float) -> None:
+    # gunicorn's own workers have no timeout for a client that stalls.
+    if connection is not None:
         connection.settimeout(seconds)
-
-
-def _drain(request: Request) -> None:
-    if not _drain_slots.acquire(blocking=False):
-        return
-    deadline = time.monotonic() + DRAIN_SECONDS
-    try:
-        _set_timeout(request, DRAIN_IDLE_SECONDS)
-        while time.monotonic() < deadline and request.stream.read(_CHUNK):
-            pass
-    except (OSError, ParseException):
-        pass  # the client has gone, or went on with something else; the answer was sent
-    finally:
-        _drain_slots.release()

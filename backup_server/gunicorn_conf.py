@@ -6,20 +6,25 @@
 """
 
 import os
+import resource
 
 from .settings import Settings
 
 _settings = Settings.from_environ()
 _host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
 
+# As many files as are allowed: each connection needs a descriptor, and one more while its body is
+# received or a document is sent.
+_, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
+_files = 65536 if _most == resource.RLIM_INFINITY else min(_most, 65536)
+resource.setrlimit(resource.RLIMIT_NOFILE, (_files, _most))
+
 bind = f"{_host}:{_settings.port}"
 workers = _settings.workers
 worker_class = "backup_server.worker.Worker"
 logger_class = "backup_server.worker.Logger"
-# Threads are made as they are needed; most wait for a client's bytes or the disk.
-threads = 128
-# With the files open for 128 requests, fewer than the 1,024 descriptors a process usually has.
-worker_connections = 600
+# Of more at once, those are dropped that have sent or taken nothing for longest.
+worker_connections = max(1, min(1000, (_files - 100) // 2))
 # Longer than proxies keep an idle connection (60 s in nginx), or one would send a request on a
 # connection that is just being closed.
 keepalive = 75

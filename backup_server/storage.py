@@ -24,7 +24,7 @@ import re
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -124,14 +124,13 @@ class Storage:
         else:
             self._probed = time.monotonic()
 
-    @contextmanager
-    def spool(self) -> Iterator[BinaryIO]:
+    def receiving(self) -> "_explained":
+        """Explain what fails while a body is received into a file that :meth:`spool` opened."""
+        return self._using("The upload cannot be received")
+
+    def spool(self) -> BinaryIO:
         """Open a file without a name, in the directory's file system, for a body to check."""
-        with (
-            self._using("The upload cannot be received"),
-            tempfile.TemporaryFile(dir=self.directory, prefix=".upload-", suffix=".tmp") as file,
-        ):
-            yield file
+        return tempfile.TemporaryFile(dir=self.directory, prefix=".upload-", suffix=".tmp")
 
     def add(self, upload: Upload, key: str | None = None) -> tuple[Receipt, bool]:
         """Store an upload durably; return its receipt, and whether it is new.
@@ -153,12 +152,12 @@ class Storage:
                 self._sync(key)
             return receipt
 
-    def open(self, backup_id: str) -> tuple["StoredFile", Head]:
+    def open(self, backup_id: str) -> tuple[BinaryIO, Head]:
         """Open a backup for reading; raise UnknownBackup, or DamagedBackup for half a file."""
         with self._using("The backup could not be read"):
             return self._open(backup_id)
 
-    def open_base(self, backup_id: str) -> tuple["StoredFile", Head]:
+    def open_base(self, backup_id: str) -> tuple[BinaryIO, Head]:
         """Open a backup to be changed; raise UnusableBase if that one cannot be read."""
         with self._using("The base could not be read"):
             try:
@@ -170,7 +169,7 @@ class Storage:
                     raise
                 raise UnusableBase("The base is damaged") from error
 
-    def open_latest(self) -> tuple["StoredFile", Head]:
+    def open_latest(self) -> tuple[BinaryIO, Head]:
         """Open the newest readable backup; raise UnknownBackup if there is none."""
         with self._using("The backups could not be listed"):
             self._note_greatest(self.catalog.ids())
@@ -224,14 +223,14 @@ class Storage:
             )
         return _explained(what)
 
-    def _open(self, backup_id: str) -> tuple["StoredFile", Head]:
+    def _open(self, backup_id: str) -> tuple[BinaryIO, Head]:
         descriptor, status = self.catalog.open(backup_id)
         try:
             head = self.catalog.head_of(descriptor, status, backup_id)
         except BaseException:
             os.close(descriptor)
             raise
-        return StoredFile(descriptor), head
+        return io.FileIO(descriptor), head
 
     def _add(self, upload: Upload, key: str | None) -> tuple[Receipt, bool]:
         now = datetime.now(UTC)
@@ -404,20 +403,6 @@ class Storage:
         if key:
             _sync_directory(self._keys)
         _sync_directory(self.directory)
-
-
-class StoredFile(io.FileIO):
-    """A backup's file open for reading, which calls ``on_close`` when it is closed."""
-
-    def __init__(self, descriptor: int):
-        super().__init__(descriptor)
-        self.on_close: Callable[[], None] = lambda: None
-
-    def close(self) -> None:
-        """Close the file; a second time does nothing."""
-        if not self.closed:
-            super().close()
-            self.on_close()
 
 
 class _explained:

@@ -1,56 +1,87 @@
-"""gunicorn's threaded worker, made safe against clients that are slow on purpose or by bad luck.
+"""gunicorn's worker for this server: one loop serves all connections, and none costs a thread.
 
-gunicorn gives a connection a thread as soon as there is a byte of it, waits for the rest without
-end, and closes in its main loop, waiting there. Here a thread is given when a request's head is
-complete, heads and closing connections wait in the main loop without blocking it, and a body has
-to keep coming. Also here: gunicorn's own errors in JSON, and the line it logs for a request.
+Each connection has a greenlet of gevent's, which waits for its client without holding up others.
+Nothing is monkey-patched; only the clients' sockets know of the loop. What may wait for a disk
+runs in the threads of ``lanes``. A client is waited for as long as it sends or takes bytes; when
+there are too many, the one that has done neither for longest goes. Also here: gunicorn's own
+errors in JSON, and the line it logs for a request.
+
+Of gunicorn this relies on what it does not document: ``AsyncWorker.handle_request``, the parser
+with its ``unreader``, ``Worker.PIPE`` and ``util.write_error``. Hence its pinned minor version.
 """
 
 import errno
+import fcntl
 import json
+import math
+import os
 import re
 import signal
-import socket
+import sys
+import termios
 import time
-from collections import deque
-from functools import partial
-from selectors import EVENT_READ
 
-from gunicorn import glogging, util
-from gunicorn.workers.gthread import TConn, ThreadWorker
+import gevent
+from gevent import socket
+from gunicorn import glogging, http, util
+from gunicorn.http.body import ChunkedReader
+from gunicorn.http.errors import LimitRequestHeaders, NoMoreData
+from gunicorn.workers.base_async import AsyncWorker
 
-#: Seconds in which a request's head has to arrive.
-HEAD_SECONDS = 10.0
-#: Seconds without progress, in or out, after which a connection in a thread is given up.
-IDLE_SECONDS = 20.0
-#: A body must average this, in bytes a second, once PACE_SECONDS have passed (the limits of
-#: Apache's mod_reqtimeout).
+from . import body, lanes
+
+#: Seconds in which a request's head has to arrive, and the most bytes it may have.
+HEAD_SECONDS = 10
+HEAD_BYTES = 32 * 1024
+#: A body must average this, in bytes a second, once PACE_SECONDS were spent waiting for it (the
+#: limits of Apache's mod_reqtimeout).
 SLOWEST_PACE = 500
-PACE_SECONDS = 20.0
-#: Seconds for which a closed connection may take its last answer.
-LINGER_SECONDS = 2.0
+PACE_SECONDS = 20
+#: Seconds in which a client that is sent an answer has to take a byte. Long, since a receiver with
+#: large buffers tells of room only now and then: at 10 KB/s every 40 s.
+TAKING_SECONDS = 120
+#: Seconds for which a connection that is over may take its last answer.
+LINGER_SECONDS = 2
 
 _HEAD_END = re.compile(rb"\n\r?\n")
 _QUOTED = re.compile(r"(?s)'.*'")
-_LARGEST_HEAD = 1024 * 1024
-_RECEIVE = 64 * 1024
+_HEAD_CHUNK = 8 * 1024
+_CHUNK = 64 * 1024
+# The kernel would keep megabytes of what a client does not take, and tell of room only when a third
+# of them has been taken.
+_MOST_UNSENT = 256 * 1024
+# One call would otherwise keep a thread for as long as a fast client takes.
+_SEND_AT_ONCE = 8 * 1024 * 1024
 
 
-class Worker(ThreadWorker):
-    """A threaded worker whose threads only ever serve requests that have arrived."""
+class Worker(AsyncWorker):
+    """Serves each connection in a greenlet."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self._lingering: deque[Connection] = deque()
+        self._clients: set[Client] = set()
         #: The queue of the master's handler, if gunicorn_conf has set it.
         self.early_signals = None
 
     @classmethod
     def check_config(cls, cfg, log):
-        """Refuse TLS, in which no head can be told from here; it ends in front of this server."""
+        """Refuse TLS, which ends in front of this server."""
         if cfg.is_ssl:
             raise RuntimeError("let a proxy in front speak TLS, or use --worker-class gthread")
-        super().check_config(cfg, log)
+
+    def init_process(self):
+        """Take the listening sockets into the loop of this process, and start its threads."""
+        gevent.reinit()
+        self.sockets = [
+            socket.socket(listener.FAMILY, socket.SOCK_STREAM, fileno=listener.sock.detach())
+            for listener in self.sockets
+        ]
+        for listener in self.sockets:
+            if listener.family != socket.AF_UNIX:  # inherited by what is accepted
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT)
+        for lane in lanes.LANES:
+            lane.open()
+        super().init_process()
 
     def init_signals(self):
         """Handle signals, those included that came since the fork.
@@ -63,182 +94,278 @@ class Worker(ThreadWorker):
             if self.early_signals.get_nowait() == signal.SIGTERM:
                 self.alive = False
 
-    def accept(self, listener):
-        """Take a new connection and wait for its head, without a thread."""
-        try:
-            accepted, address = listener.accept()
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                self.log.error("no file descriptors left: new connections wait")
-                self._drop_oldest()
-                time.sleep(0.1)
-                return
-            if error.errno in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
-                return
-            raise
-        self.nr_conns += 1
-        if self.nr_conns >= self.worker_connections:
-            self._drop_oldest()
-        paced = PacedSocket(fileno=accepted.detach())
-        self._await_head(Connection(self.cfg, paced, address, listener.getsockname()))
+    def handle_quit(self, sig, frame):
+        """Stop at once; not in the handler itself, which may interrupt the loop (as ggevent)."""
+        gevent.spawn(super().handle_quit, sig, frame)
 
-    def on_client_socket_readable(self, conn, client):
-        """Go on with a kept-alive connection on which a head begins."""
-        if conn.dropped:
-            return
-        self.poller.unregister(client)
-        self.keepalived_conns.remove(conn)
-        if not self._receive_head(conn):
-            self._await_head(conn)
-
-    def on_pending_socket_readable(self, conn, client):
-        """Go on with a connection whose head has begun."""
-        if not conn.dropped and self._receive_head(conn):
-            self.poller.unregister(client)
-            self.pending_conns.remove(conn)
-
-    def finish_request(self, conn, fs):
-        """Keep a connection alive, or start closing it."""
-        if not fs.cancelled() and not fs.exception() and fs.result() is True:
-            # What came behind the request may be half a head, which must not have a thread.
-            conn.head = conn.parser.unreader.take_buffered()
-            if _HEAD_END.search(conn.head):
-                self.enqueue_req(conn)
-                return
-            if conn.head:
-                self._await_head(conn)
-                return
-        super().finish_request(conn, fs)
-        if conn.lingers:
-            conn.timeout = time.monotonic() + LINGER_SECONDS
-            self._lingering.append(conn)
-            self.poller.register(conn.sock, EVENT_READ, partial(self._linger, conn))
-
-    def murder_pending(self):
-        """Close connections whose time to send a head, or to take an answer, is over."""
-        super().murder_pending()
-        while self._lingering and self._lingering[0].timeout <= time.monotonic():
-            self._finish_lingering(self._lingering[0])
-
-    def _await_head(self, conn):
-        conn.sock.setblocking(False)
-        conn.timeout = time.monotonic() + HEAD_SECONDS
-        self.pending_conns.append(conn)
-        self.poller.register(conn.sock, EVENT_READ, partial(self.on_pending_socket_readable, conn))
-
-    def _receive_head(self, conn) -> bool:
-        """Read what there is; return whether the connection went to a thread or is over."""
-        try:
-            data = conn.sock.recv(_RECEIVE)
-        except BlockingIOError:
-            return False
-        except OSError:
-            data = b""
-        conn.head += data
-        if data and not _HEAD_END.search(conn.head) and len(conn.head) < _LARGEST_HEAD:
-            return False
-        if conn.head:
-            conn.data_ready = True
-            self.enqueue_req(conn)
-        else:
-            self.nr_conns -= 1
-            conn.sock.close()
-        return True
-
-    def _drop_oldest(self):
-        """Make room by closing the connection that has been waiting longest, if any does."""
-        for waiting in (self.pending_conns, self.keepalived_conns):
-            if waiting:
-                conn = waiting.popleft()
-                conn.dropped = True  # the poller may have told of it already
-                self.poller.unregister(conn.sock)
-                self.nr_conns -= 1
-                conn.sock.close()
-                return
-
-    def _linger(self, conn, client):
-        """Throw away what a client still sends, so that it can read its answer (RFC 9112, 9.6)."""
-        try:
-            if client.recv(_RECEIVE):
-                return
-        except BlockingIOError:
-            return
-        except OSError:
-            pass
-        self._finish_lingering(conn)
-
-    def _finish_lingering(self, conn):
-        self._lingering.remove(conn)
-        self.poller.unregister(conn.sock)
-        conn.sock.close()
-
-    def _cap_keepalive(self, deadline):
-        # Called once, when the worker is told to stop. Who comes now is refused, not left waiting
-        # in the kernel's queue until all is over; and half a head is no upload in flight.
+    def run(self):
+        """Serve until told to stop; then finish what is in flight."""
+        acceptors = [gevent.spawn(self._accept, listener) for listener in self.sockets]
+        while self.alive and self.ppid == os.getppid():
+            self.notify()
+            self._sleep_until_signal(1)
+        self.alive = False
+        gevent.killall(acceptors)
+        # Who comes now is refused, not left waiting in the kernel's queue until all is over.
         for listener in self.sockets:
             listener.close()
-        super()._cap_keepalive(deadline)
-        for conn in self.pending_conns:
-            conn.timeout = min(conn.timeout, deadline)
+        deadline = time.monotonic() + self.cfg.graceful_timeout
+        while self._clients and time.monotonic() < deadline:
+            for client in [client for client in self._clients if client.is_idle]:
+                client.close()
+            self.notify()
+            gevent.sleep(0.02)
 
-    def _keepalive_after(self, conn, keepalive):
-        # What is to be drained the application has drained; wait for nothing more.
-        deadline = time.monotonic() + 0.1
-        return bool(keepalive) and conn.parser.finish_body(deadline=deadline)
-
-
-class Connection(TConn):
-    """A connection with the head that was read for it in advance."""
-
-    def __init__(self, *args):
-        super().__init__(*args)
-        self.head = b""
-        self.dropped = False
-        self.lingers = False
-
-    def init(self):
-        """Prepare for one request; called in its thread, before it is parsed."""
-        super().init()
-        self.parser.unreader.unread(self.head)
-        self.head = b""
-        self.sock.start_pacing()
-
-    def close(self, graceful=False):
-        """Close, or only say so to the client, who may still be sending."""
+    def _sleep_until_signal(self, seconds):
         try:
-            if graceful:
-                self.sock.setblocking(False)
-                self.sock.shutdown(socket.SHUT_WR)
-                self.lingers = True
-                return
-        except OSError:
+            socket.wait_read(self.PIPE[0], timeout=seconds)
+            os.read(self.PIPE[0], 4096)
+        except TimeoutError:
             pass
-        self.sock.close()
+
+    def _accept(self, listener):
+        name = listener.getsockname()
+        while True:
+            try:
+                accepted, address = listener.accept()
+            except OSError as error:
+                self.log.error("a connection could not be accepted: %s", error)
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    self._drop_longest_waiting()
+                gevent.sleep(0.1)
+                continue
+            if len(self._clients) >= self.worker_connections:
+                self._drop_longest_waiting()
+            client = Client(accepted.family, accepted.type, fileno=accepted.detach())
+            self._clients.add(client)
+            gevent.spawn(self._serve, client, address, name)
+            gevent.sleep(0)  # a flood of connections must leave the others their turn
+
+    def _drop_longest_waiting(self):
+        waiting = [client for client in self._clients if client.is_waited_for]
+        if waiting:
+            client = min(waiting, key=lambda client: client.last_progress)
+            self._clients.discard(client)
+            client.close()
+
+    def _serve(self, client, address, server_name):
+        try:
+            self._serve_requests(client, address, server_name)
+            client.linger()
+        except OSError as error:
+            self.log.debug("connection lost: %s", error)
+        finally:
+            client.close()
+            self._clients.discard(client)
+
+    def _serve_requests(self, client, address, server_name):
+        """Answer the requests of a connection until one of the two sides ends it."""
+        parser = http.get_parser(self.cfg, client, address)
+        request = None
+        patience = HEAD_SECONDS
+        try:
+            while self.alive:
+                head = client.receive_head(parser.unreader.take_buffered(), patience)
+                if not head:
+                    return
+                parser.unreader.unread(head)
+                request = next(parser)
+                if isinstance(request.body.reader, ChunkedReader):
+                    request.body.reader.limit_trailer_section = HEAD_BYTES
+                client.begin_request()
+                try:
+                    self.handle_request(server_name, request, client, address)
+                finally:
+                    client.flush()
+                    body.drain(request.body, client)
+                if request.body.failed or request.body.read(1):
+                    return
+                request = None
+                patience = self.cfg.keepalive
+                gevent.sleep(0)  # who has sent many requests at once leaves the others their turn
+        except (StopIteration, NoMoreData):
+            pass  # the connection was to end, or did
+        except OSError:
+            raise
+        except Exception as error:
+            self.handle_error(request, client, address, error)
 
 
-class PacedSocket(socket.socket):
-    """A socket that gives up, with a TimeoutError, on a peer that sends too slowly."""
+class Client(socket.socket):
+    """A client's socket, which gives up with a TimeoutError on a client that is too slow.
 
-    def start_pacing(self):
-        """Start to measure a new request."""
-        self.settimeout(IDLE_SECONDS)
-        self._received, self._since = 0, time.monotonic()
+    Its timeout is for each byte that is received. What is sent may take as long as it takes.
+    """
 
-    def recv(self, *args):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        #: Whether no request is being answered, whether the client is being waited for, and when
+        #: it last sent or took a byte.
+        self.is_idle = True
+        self.is_waited_for = False
+        self.last_progress = time.monotonic()
+        #: Bytes of files that were sent for the present request.
+        self.file_bytes = 0
+        self._unsent = bytearray()
+        self._unpaused = 0
+        self._measure()
+
+    def receive_head(self, received: bytes, patience: float) -> bytes:
+        """Return a request's head and what came with it; nothing if the client has gone.
+
+        ``received`` has come already; for ``patience`` seconds a request may not even begin. Raises
+        LimitRequestHeaders and TimeoutError.
+        """
+        self.is_idle = True
+        head = bytearray(received)
+        if head:
+            self._wait_until_answered()
+        else:
+            self._measure(total=patience)
+            head += self.recv(_HEAD_CHUNK)
+        self._measure(total=HEAD_SECONDS)
+        searched = 0
+        while not _HEAD_END.search(head, searched):
+            if len(head) > HEAD_BYTES:
+                if b"\n" not in head:
+                    break  # the address alone is too long; gunicorn says so
+                raise LimitRequestHeaders(f"more than {HEAD_BYTES} bytes")
+            searched = max(0, len(head) - 2)
+            data = self.recv(_HEAD_CHUNK)
+            if not data:
+                break  # what has come of it is for gunicorn to judge
+            head += data
+        self.is_idle = False
+        return bytes(head)
+
+    def begin_request(self):
+        """Begin to measure how fast a body comes, and what is sent in answer."""
+        self.file_bytes = 0
+        self._measure(pace=SLOWEST_PACE)
+
+    def linger(self):
+        """Say that nothing more will be sent, and let the client take its last answer."""
+        self.flush()
+        self.shutdown(socket.SHUT_WR)
+        self._measure(total=LINGER_SECONDS)
+        while self.recv(_CHUNK):
+            pass
+
+    def _measure(self, total: float = math.inf, pace: float = 0):
+        """Let the client send for so many seconds from now on, and so fast, without a pause."""
+        self.settimeout(total)
+        self._left, self._pace = total, pace
+        self._waited, self._received = 0.0, 0
+
+    def recv(self, size, *flags):
         """Receive bytes; raise TimeoutError if they are too few for the time they took."""
-        data = super().recv(*args)
-        if self.gettimeout():
-            self._received += len(data)
-            elapsed = time.monotonic() - self._since
-            if elapsed > PACE_SECONDS and self._received < elapsed * SLOWEST_PACE:
-                raise TimeoutError("the client sends too slowly")
+        self.flush()
+        self._pause_after_much()
+        idle = self.gettimeout()
+        self.settimeout(max(0.01, min(idle, self._left - self._waited)))
+        began = time.monotonic()
+        self.is_waited_for = True
+        try:
+            data = super().recv(size, *flags)
+        finally:
+            self.is_waited_for = False
+            self.settimeout(idle)
+        self._count(len(data), time.monotonic() - began)
         return data
 
+    def _count(self, received: int, seconds: float):
+        self.last_progress = time.monotonic()
+        self._unpaused += received
+        self._received += received
+        self._waited += seconds
+        too_slow = self._waited > PACE_SECONDS and self._received < self._waited * self._pace
+        if too_slow or self._waited > self._left:
+            raise TimeoutError("the client sends too slowly")
+
+    def _pause_after_much(self):
+        """Let others have their turn, since what has arrived already is received at once."""
+        if self._unpaused > _CHUNK:
+            self._unpaused = 0
+            gevent.sleep(0)
+
     def sendall(self, data, *flags):
-        """Send bytes; the timeout is for each step, not for all of them as in socket.sendall."""
-        left = memoryview(data)
+        """Send bytes, small ones with those that follow: an answer's head and body are one packet.
+
+        Raises TimeoutError if the client takes none of them for TAKING_SECONDS.
+        """
+        self._unsent += data
+        if len(self._unsent) > _CHUNK:
+            self.flush()
+
+    def flush(self):
+        """Send what :meth:`sendall` has kept."""
+        if not self._unsent:
+            return
+        left, self._unsent = memoryview(self._unsent), bytearray()
         while left:
-            left = left[self.send(left, *flags) :]
+            try:
+                left = left[self.send(left, timeout=0.0) :]
+            except BlockingIOError:
+                self._wait_until_taken()
+
+    def sendfile(self, file, offset=0, count=None):
+        """Send ``count`` bytes of a file, as :meth:`sendall` does."""
+        self.flush()
+        end = offset + count
+        while offset < end:
+            at_once = min(end - offset, _SEND_AT_ONCE)
+            try:
+                sent = lanes.reading(os.sendfile, self.fileno(), file.fileno(), offset, at_once)
+            except BlockingIOError:
+                self._wait_until_taken()
+                continue
+            if not sent:
+                raise OSError("a backup has lost its end while it was sent")
+            offset += sent
+            self.file_bytes += sent
+
+    def _wait_until_answered(self):
+        """Do no more work for who has sent many requests at once and takes no answers."""
+        pause, untaken = 0.001, self._untaken()
+        while untaken:
+            self.is_waited_for = True
+            gevent.sleep(pause)
+            self.is_waited_for = False
+            before, untaken = untaken, self._untaken()
+            if untaken < before:
+                self.last_progress = time.monotonic()
+            elif time.monotonic() > self.last_progress + TAKING_SECONDS:
+                raise TimeoutError("the client takes no answers")
+            pause = min(2 * pause, 1)
+
+    def _wait_until_taken(self):
+        """Wait until there is room to send, for as long as the client takes what was sent."""
+        self.is_waited_for = True
+        try:
+            while not self._has_room(TAKING_SECONDS):
+                self.last_progress = time.monotonic()
+        finally:
+            self.is_waited_for = False
+        self.last_progress = time.monotonic()
+
+    def _has_room(self, seconds: float) -> bool:
+        """Wait for room; return whether there is, or at least something was taken for it.
+
+        Raises TimeoutError if nothing was. There is room when half of _MOST_UNSENT has been taken.
+        """
+        before = self._untaken()
+        try:
+            socket.wait_write(self.fileno(), timeout=seconds)
+        except TimeoutError:
+            if self._untaken() >= before:
+                raise
+            return False
+        return True
+
+    def _untaken(self) -> int:
+        """Return how many bytes the client's side has not acknowledged (SIOCOUTQ, tcp(7))."""
+        answer = fcntl.ioctl(self.fileno(), termios.TIOCOUTQ, bytes(4))
+        return int.from_bytes(answer, sys.byteorder)
 
 
 class Logger(glogging.Logger):
@@ -254,13 +381,13 @@ class Logger(glogging.Logger):
     def access(self, resp, req, environ, request_time):
         """Log a finished request; the path as it was sent, the query, where secrets hide, not."""
         # A file sent by sendfile(2) is not counted by gunicorn.
-        length = resp.response_length if environ.get("REQUEST_METHOD") != "HEAD" else 0
+        of_file = getattr(environ.get("gunicorn.socket"), "file_bytes", 0)
         self.access_log.info(
             "%s %s %s %d %.1f",
             req.method,
             req.path,
             str(resp.status).partition(" ")[0],
-            resp.sent or length or 0,
+            resp.sent + of_file,
             request_time.total_seconds() * 1000,
         )
 

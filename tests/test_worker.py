@@ -23,7 +23,7 @@ BODY = b'{"atoms":["%s"]}' % (b"x" * 200_000)
 IMPATIENT = """
 import sys
 from backup_server import body, worker
-body.IDLE_SECONDS = worker.IDLE_SECONDS = worker.HEAD_SECONDS = worker.PACE_SECONDS = 0.7
+body.IDLE_SECONDS = worker.HEAD_SECONDS = worker.PACE_SECONDS = worker.TAKING_SECONDS = 0.7
 from backup_server.__main__ import main
 main()
 """
@@ -72,8 +72,8 @@ def is_over(connection: socket.socket) -> bool:
 
 def test_the_shipped_server_waits_long_enough_for_people_and_not_forever():
     assert 5 <= worker.HEAD_SECONDS <= 60
-    assert 10 <= worker.IDLE_SECONDS <= 60
-    assert worker.IDLE_SECONDS == body.IDLE_SECONDS
+    assert 10 <= body.IDLE_SECONDS <= 60
+    assert 60 <= worker.TAKING_SECONDS <= 300
 
 
 @pytest.mark.parametrize("stalled", [8, 40])
@@ -95,19 +95,6 @@ def test_clients_that_never_finish_a_head_take_no_thread(server, sample, sent):
             stack.enter_context(raw.connect(server)).sendall(sent)
         assert server.get("/api/health").status == 200
         assert server.upload(sample)
-
-
-def test_more_uploads_at_once_than_it_takes_are_a_503_that_asks_to_come_back(start_server):
-    server = start_server()
-    with ExitStack() as stack:
-        connections = [begin(server, stack) for _ in range(60)]
-        wait_until(lambda: " 503 " in server.log)
-        answer = server.post("/api/backup", {})
-        assert_error(answer, 503)
-        assert int(answer.headers["Retry-After"]) >= 1
-        assert server.get("/api/backup/list").status == 200
-        assert finish(connections[0]).status == 201
-        assert server.upload({})
 
 
 def test_a_client_that_stops_in_a_body_is_dropped_and_told_why(impatient):

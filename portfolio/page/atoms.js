@@ -46,7 +46,7 @@ function item(atom) {
   return element(
     'li',
     {},
-    element('p', {}, element('b', { text: name }), element('small', { text: detail })),
+    element('p', {}, element('b', { text: name }), element('br'), element('small', { text: detail })),
     button,
   );
 }

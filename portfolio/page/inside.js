@@ -150,7 +150,7 @@ function group(category) {
 
 /** @param {Row} row */
 function item(row) {
-  const state = element('small', { class: row.action, text: HERE[row.action] });
+  const state = element(isConflict(row) ? 'mark' : 'small', { text: HERE[row.action] });
   const title = element('span', { text: titleOf(row) });
   const box = checkbox(row.action === 'same' ? [] : [row]);
   return element('li', {}, element('label', {}, box, title, ' ', state));
@@ -181,8 +181,8 @@ function showTicks() {
   const missed = found.filter(isMissed);
   boxes.forEach((those, box) => showTick(box, those));
   showTick(all, missed);
-  const which = query.value.trim() ? 'All found' : 'All';
-  setText('inside-all-text', `${which} that are missing or differ here: ${missed.length}`);
+  const which = query.value.trim() ? 'All found, if' : 'All';
+  setText('inside-all-text', `${which} missing or different here: ${missed.length}`);
   setText('inside-summary', summary());
   dialog.button.disabled = ticked.size === 0;
   dialog.button.textContent = ticked.size ? `Restore ${plural(ticked.size, 'record')}` : 'Restore';

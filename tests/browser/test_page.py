@@ -129,7 +129,7 @@ def test_ticking_everything_replaces_nothing_that_is_newer_here(page, server):
     server.upload(document)
     back_up(page, 3)
     dialog = open_backup(page, 1)
-    dialog.get_by_label("All that are missing or differ here: 1").check()
+    dialog.get_by_label("All missing or different here: 1").check()
     assert not dialog.get_by_role("checkbox", name="Tide table").is_checked()
     dialog.get_by_role("button", name="Restore 1 record").click()
     page.get_by_text("Restored: 1 record came back.").wait_for()
@@ -314,7 +314,7 @@ def test_a_title_with_html_in_it_is_a_title(page, server):
     dialog = open_backup(page)
     shown = dialog.locator("li span").all_text_contents()
     assert shown == [*HOSTILE, "<i>note</i>"]
-    dialog.get_by_label("All that are missing or differ here: 6").check()
+    dialog.get_by_label("All missing or different here: 6").check()
     dialog.get_by_role("button", name="Restore 6 records").click()
     page.get_by_text("Restored: 6 records came back.").wait_for()
     assert sorted(atom_titles(page)) == sorted(HOSTILE)

@@ -1,4 +1,4 @@
-"""The portfolio's nginx, run from its real template without a container.
+"""The portfolio's nginx, run from its real templates without a container.
 
 ``running_nginx`` is what the tests of the configuration and the browser tests put between a
 client and a backup server.
@@ -15,12 +15,15 @@ from pathlib import Path
 
 from conftest import free_port
 
-TEMPLATE = Path(__file__).parent.parent / "portfolio" / "nginx" / "nginx.conf.template"
+TEMPLATES = {
+    path.name.removesuffix(".template"): path.read_text()
+    for path in (Path(__file__).parent.parent / "portfolio" / "nginx").glob("*.template")
+}
 
 #: The policy of the page in the image, which tests serve from another directory.
-IMAGE_POLICY = re.search(r'^ +/srv/site +"(default-src.*)";$', TEMPLATE.read_text(), re.MULTILINE)[
-    1
-]
+IMAGE_POLICY = re.search(
+    r'^ +/srv/site +"(default-src.*)";$', TEMPLATES["headers.conf"], re.MULTILINE
+)[1]
 
 # as portfolio/Dockerfile and compose.yaml set them
 DEFAULTS = {
@@ -48,32 +51,34 @@ class Nginx:
         return self.log_path.read_text()
 
 
-def render(values):
-    """The template's text with ``${NAME}`` replaced, as the image's entrypoint does it.
+def render(template, values):
+    """A template's text with ``${NAME}`` replaced, as the image's entrypoint does it.
 
     Raises KeyError if the template has a name in capitals that *values* lacks.
     """
-    return re.sub(r"\$\{([A-Z][A-Z_]*)\}", lambda name: str(values[name[1]]), TEMPLATE.read_text())
+    return re.sub(r"\$\{([A-Z][A-Z_]*)\}", lambda name: str(values[name[1]]), template)
 
 
 @contextlib.contextmanager
-def running_nginx(directory, site_root, upstream, shortened=(), **settings):
+def running_nginx(directory, site_root, upstream, shortened=None, **settings):
     """Run nginx on a free loopback port until the block ends; yields an ``Nginx``.
 
     *directory* takes its configuration, temporary files and log; *site_root* is the static site;
     *upstream* is the backup server as ``host:port``; *settings* replace ``DEFAULTS``.
-    *shortened* names directives that are set to one second, for who cannot wait for a timeout.
+    *shortened* gives timeouts fewer seconds than they have, by the name of the directive.
     Raises RuntimeError with nginx's own words if it does not start.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
     own = {"LISTEN": f"127.0.0.1:{port}", "SITE_ROOT": site_root, "BACKUP_UPSTREAM": upstream}
-    text = render(DEFAULTS | own | settings)
-    for directive in shortened:
-        text, found = re.subn(rf"\b{directive} \d+s;", f"{directive} 1s;", text)
-        assert found == 1, directive
-    (directory / "nginx.conf").write_text(text)
+    texts = {name: render(text, DEFAULTS | own | settings) for name, text in TEMPLATES.items()}
+    for directive, seconds in (shortened or {}).items():
+        pattern = rf"\b{directive} \d+s;"
+        assert sum(len(re.findall(pattern, text)) for text in texts.values()) == 1, directive
+        texts = {n: re.sub(pattern, f"{directive} {seconds}s;", t) for n, t in texts.items()}
+    for name, text in texts.items():
+        (directory / name).write_text(text)
     command = ["nginx", "-p", f"{directory}/", "-c", f"{directory}/nginx.conf", "-e", "stderr"]
     if os.geteuid() == 0:
         command += ["-g", "user root;"]  # or its workers could not read pytest's directories

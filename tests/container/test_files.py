@@ -31,9 +31,10 @@ def test_env_example_changes_nothing_until_a_line_is_uncommented():
     assert [line for line in lines if line and not line.startswith("#")] == []
 
 
-def test_every_name_in_the_nginx_template_is_explained_there_and_has_a_default_in_the_image():
-    template = text_of("portfolio/nginx/nginx.conf.template")
-    head, _, rest = template.partition("daemon off;")
+def test_every_name_in_the_nginx_templates_is_explained_there_and_has_a_default_in_the_image():
+    head, _, rest = text_of("portfolio/nginx/nginx.conf.template").partition("daemon off;")
+    others = (ROOT / "portfolio" / "nginx").glob("[!n]*.template")
+    rest += "".join(path.read_text() for path in others)
     explained = set(re.findall(r"^#   \$\{([A-Z_]+)\}", head, re.MULTILINE))
     environment = re.search(r"^ENV (.*?[^\\])$", text_of("portfolio/Dockerfile"), re.M | re.S)[1]
     assert set(re.findall(r"\$\{([A-Z_]+)\}", rest)) == explained

@@ -23,7 +23,7 @@ LIMIT = 1_000_000
 
 SECURITY_HEADERS = {
     "content-security-policy": "frame-ancestors 'self'; object-src 'none'; base-uri 'self'",
-    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin-allow-popups",
     "referrer-policy": "strict-origin-when-cross-origin",
     "x-content-type-options": "nosniff",
 }
@@ -282,6 +282,7 @@ def test_the_page_in_the_image_has_a_strict_policy(tmp_path, upstream):
     with running_nginx(tmp_path, "/srv/site", f"127.0.0.1:{upstream.port}") as nginx:
         headers = ask(nginx, "/api/health")[1]
     assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self';")
+    assert headers["cross-origin-opener-policy"] == "same-origin"
     assert headers["permissions-policy"] == "camera=(), geolocation=(), payment=(), usb=()"
 
 

@@ -8,8 +8,8 @@ const MORE = 100;
 /**
  * @template {keyof HTMLElementTagNameMap} Name
  * @param {Name} name
- * @param {Record<string, string | boolean | (() => void)>} [attributes] `text` is its text,
- *   `onclick` its handler, `true` an attribute without a value, `false` none
+ * @param {Record<string, string | boolean>} [attributes] `text` is its text, `true` an attribute
+ *   without a value, `false` none
  * @param {(Node | string)[]} children
  * @returns {HTMLElementTagNameMap[Name]}
  */
@@ -17,7 +17,6 @@ export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [attribute, value] of Object.entries(attributes)) {
     if (attribute === 'text') made.textContent = String(value);
-    else if (typeof value === 'function') made.addEventListener('click', value);
     else if (typeof value === 'boolean') made.toggleAttribute(attribute, value);
     else made.setAttribute(attribute, value);
   }
@@ -26,14 +25,19 @@ export function element(name, attributes = {}, ...children) {
 }
 
 /**
- * A small button, and what it does.
+ * A small button, busy for as long as what it does takes.
  *
  * @param {string} text
- * @param {() => void} onclick
+ * @param {() => unknown} onclick may return a promise, which must not reject
  * @param {string} [label] its name where the text alone does not tell what it is about
  */
 export function smallButton(text, onclick, label) {
-  const button = element('button', { type: 'button', class: 'outline secondary small', text, onclick });
+  const button = element('button', { type: 'button', class: 'outline secondary small', text });
+  button.addEventListener('click', async () => {
+    button.ariaBusy = 'true';
+    await onclick();
+    button.ariaBusy = 'false';
+  });
   if (label) button.ariaLabel = label;
   return button;
 }

@@ -59,6 +59,7 @@ const dialog = formDialog('inside-dialog', async () => {
   done(result);
 });
 
+byId('inside-dialog', HTMLDialogElement).addEventListener('close', forget);
 query.addEventListener('input', find);
 all.addEventListener('change', () => tick(found.filter(isMissed), all.checked));
 
@@ -67,9 +68,9 @@ all.addEventListener('change', () => tick(found.filter(isMissed), all.checked));
  * @param {(result: RestoreResult) => void} onDone
  */
 export async function openInside(chosen, onDone) {
-  const question = (opened += 1);
   done = onDone;
   begin(chosen);
+  const question = opened;
   try {
     const document = await readBackup(chosen instanceof File ? chosen : chosen.id);
     const planned = await previewRestore(document);
@@ -88,14 +89,22 @@ export async function openInside(chosen, onDone) {
   }
 }
 
-/** @param {Backup | File} chosen */
-function begin(chosen) {
+/** What is read may be large, and what is still being read is not wanted any more. */
+function forget() {
+  opened += 1;
+  searched += 1;
+  source = '';
   rows = found = [];
   ticked.clear();
   boxes.clear();
+  list.replaceChildren();
+}
+
+/** @param {Backup | File} chosen */
+function begin(chosen) {
+  forget();
   query.value = '';
   tools.hidden = true;
-  list.replaceChildren();
   list.setAttribute('aria-busy', 'true');
   const isFile = chosen instanceof File;
   setText('inside-title', isFile ? chosen.name : `Backup of ${momentOf(chosen.timestamp)}`);

@@ -18,7 +18,7 @@ import { losses } from './losses.js';
 
 /** @typedef {import('../src/index.js').Backup} Backup */
 
-/** @typedef {Record<'open' | 'download' | 'remove', (backup: Backup) => void>} Actions */
+/** @typedef {Record<'open' | 'download' | 'remove', (backup: Backup) => unknown>} Actions */
 
 /** Entries that are shown at once, and with each press of the button after them. */
 const PAGE = 12;

@@ -1,5 +1,7 @@
 """The page of the portfolio's container, used by mouse, keyboard and screen reader."""
 
+import json
+
 import pytest
 
 from .conftest import PORTFOLIO
@@ -251,6 +253,27 @@ def test_a_backup_is_downloaded_as_it_is_and_restored_from_that_file(page, serve
     # The page can't know what the server has: the record goes with the next backup.
     assert page.get_by_role("button", name="Undo the restore").is_visible()
     wire.mend()
+
+
+def test_what_is_read_too_late_is_not_shown_elsewhere(page, server):
+    id = server.upload({"atoms": [{"slug": "a", "title": "Hum"}]})["id"]
+    held = []
+    page.route(f"**/api/backup/{id}", lambda route: held.append(route))
+    page.reload()
+    page.get_by_role("button", name="Restore from the backup").click()
+    page.get_by_text("Reading it…").wait_for()
+    page.keyboard.press("Escape")
+    atoms = [{"slug": "b", "title": "Moth"}]
+    document = {"id": "x", "timestamp": "2026-01-01T00:00:00Z", "data": {"atoms": atoms}}
+    dialog = choose_file(page, json.dumps(document).encode())
+    with page.expect_response(f"**/api/backup/{id}"):
+        held[0].continue_()
+    page.wait_for_timeout(300)
+    assert rows(dialog) == [["Moth", "not here"]]
+    dialog.get_by_role("checkbox", name="Moth").check()
+    dialog.get_by_role("button", name="Restore 1 record").click()
+    page.get_by_text("Restored: 1 record came back.").wait_for()
+    assert atom_titles(page) == ["Moth"]
 
 
 def test_a_file_that_is_no_backup_is_told(page):

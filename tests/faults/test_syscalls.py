@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlencode
 
 import pytest
 from conftest import Server, assert_error, backups_in, require_tool, strays_in
@@ -35,13 +36,39 @@ NEVER_FAIL = ("close", "mmap")
 
 
 class Kind(NamedTuple):
-    """One way through the storing code."""
+    """One way through the storing code; what is longer than a megabyte goes through a file."""
 
     keyed: bool
-    padding: int  # bytes; more than a megabyte goes through a file on its way in
+    padding: int  # bytes that are sent
+    base: int = 0  # bytes of the base, if it is a change to one
+
+    @property
+    def body(self) -> bytes:
+        if self.base:
+            return b'{"atoms":{"put":[{"slug":"new","pad":"%s"}]}}' % (b"x" * self.padding)
+        return b'{"atoms":["%s"]}' % (b"x" * self.padding)
+
+    @property
+    def atoms(self) -> bytes:
+        """What is to be stored."""
+        if self.base:
+            new = self.body.partition(b"[")[2].removesuffix(b"]}}")
+            return b"[%s,%s]" % (old_record(self.base), new)
+        return self.body.partition(b":")[2].removesuffix(b"}")
 
 
-KINDS = {"plain": Kind(False, 2000), "keyed": Kind(True, 2000), "large": Kind(False, 1_400_000)}
+KINDS = {
+    "plain": Kind(False, 2000),
+    "keyed": Kind(True, 2000),
+    "large": Kind(False, 1_400_000),
+    "keyed change": Kind(True, 2000, base=2000),
+}
+# Its calls are those of the others, but for many more that read and write pieces.
+LARGE_CHANGE = {"change of a large base": Kind(False, 2000, base=1_100_000)}
+
+
+def old_record(size: int) -> bytes:
+    return b'{"slug":"old","pad":"%s"}' % (b"y" * size)
 
 
 class Bench:
@@ -52,22 +79,25 @@ class Bench:
         self.server = Server(data_dir).start()
         # .keys is made by the first upload with a key, which is thus unlike the others.
         self.server.upload({"atoms": ["first"]}, f"?key={secrets.token_hex(16)}")
+        self.bases = {
+            kind.base: self.server.upload(b'{"atoms":[%s]}' % old_record(kind.base))["id"]
+            for kind in (KINDS | LARGE_CHANGE).values()
+            if kind.base
+        }
         self.kept = backups_in(data_dir)
 
     def upload(self, kind: Kind, *strace: str) -> tuple[str, object]:
         """Upload under strace; return the query and the answer, None if none came."""
-        query = f"?key={secrets.token_hex(16)}" if kind.keyed else ""
+        base = {"base": self.bases[kind.base]} if kind.base else {}
+        key = {"key": secrets.token_hex(16)} if kind.keyed else {}
+        query = "?" + urlencode(base | key)
         dies = any("SIGKILL" in option for option in strace)
         with traced(worker_of(self.server), self.log, *strace, dies=dies):
             try:
-                answer = self.server.post("/api/backup" + query, self.body(kind))
+                answer = self.server.post("/api/backup" + query, kind.body)
             except OSError:
                 answer = None
         return query, answer
-
-    @staticmethod
-    def body(kind: Kind) -> bytes:
-        return b'{"atoms":["%s"]}' % (b"x" * kind.padding)
 
     def storage_calls(self, kind: Kind) -> list[Call]:
         """Find out which calls on the storage directory a good upload makes."""
@@ -111,10 +141,10 @@ def placed(what: str) -> Iterator[None]:
 def check_stored(bench: Bench, kind: Kind, backup_id: str) -> None:
     """Check that a backup is byte for byte what this kind of upload sends."""
     part = bench.server.post("/api/restore", {"backupId": backup_id, "items": ["atoms"]}).body
-    assert part.endswith(b'"data":{"atoms":["%s"]}}' % (b"x" * kind.padding))
+    assert part.endswith(b'"data":{"atoms":%s}}' % kind.atoms)
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("kind", (KINDS | LARGE_CHANGE).values(), ids=KINDS | LARGE_CHANGE)
 def test_a_system_call_that_fails_is_an_answer_and_leaves_nothing_behind(bench, kind):
     faults = 0
     for call in bench.storage_calls(kind):
@@ -141,13 +171,16 @@ def check_failing(bench: Bench, kind: Kind, call: Call, error: str) -> None:
     if answer.status == 201:
         assert stored == [answer.json["id"]]
         check_stored(bench, kind, stored[0])
+    elif kind.base and bench.bases[kind.base] in call.text:
+        assert_error(answer, 503 if error == "EMFILE" else 409)
+        assert stored == []
     else:
         reason = [os.strerror(getattr(errno, error))] if call.name in ERRORS else []
         assert_error(answer, 507 if error in FULL else 503, *reason)
         assert stored == [] or kind.keyed
     # Without a restart: the same again stores it, once.
-    again = bench.server.post("/api/backup" + query, bench.body(kind))
-    assert again.status == (200 if query and stored else 201)
+    again = bench.server.post("/api/backup" + query, kind.body)
+    assert again.status == (200 if kind.keyed and stored else 201)
     for backup_id in {*stored, again.json["id"]}:
         check_stored(bench, kind, backup_id)
         bench.forget(backup_id)
@@ -182,8 +215,8 @@ def check_killed(bench: Bench, kind: Kind, call: Call) -> None:
     assert strays_in(bench.server.data_dir) == []
     stored = bench.new_ids()
     assert len(stored) <= 1
-    again = bench.server.post("/api/backup" + query, bench.body(kind))
-    assert again.status == (200 if query and stored else 201)
+    again = bench.server.post("/api/backup" + query, kind.body)
+    assert again.status == (200 if kind.keyed and stored else 201)
     for backup_id in {*stored, again.json["id"]}:
         check_stored(bench, kind, backup_id)
         bench.forget(backup_id)

@@ -3,9 +3,9 @@
 ``python -m faults.crash --kills 1000`` in ``tests/`` is the long form; the tests run a short one.
 
 Every process of the server is killed at once (SIGKILL to the process group) while clients upload
-24 KB to 50 MB, plain, chunked and gzipped, with and without a key, read and delete, all on one
-directory that lives through all the kills. After every restart everything that is stored is read
-back and compared with what was sent:
+24 KB to 50 MB, plain, chunked and gzipped, with and without a key, whole or as a change to what is
+stored, read and delete, all on one directory that lives through all the kills. After every restart
+everything that is stored is read back and compared with what was sent:
 
 - lost: a client had read the 201 for it, and not asked for its deletion, but it is not there;
 - partial: it is listed, but is not byte for byte what was sent;
@@ -36,6 +36,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlencode
 
 from conftest import Server, strays_in
 
@@ -48,23 +49,38 @@ MOST_BYTES = 250_000_000
 MOST_COMPLAINTS = 20
 
 _PADDING = secrets.token_hex(max(SIZES) // 2).encode()
-_MARKER = re.compile(rb'\{"atoms":\[\{"marker":"([0-9a-f]{32})"')
+_MARKER = re.compile(rb'\{"atoms":\[\{"slug":"it","marker":"([0-9a-f]{32})"')
 _CHUNK = 64 * 1024
 
 
 class Upload(NamedTuple):
-    """One body to send: ``marker`` tells it from all others, ``size`` is about its bytes."""
+    """One state to store: ``marker`` tells it from all others, ``size`` is about its bytes.
+
+    With a ``base``, a stored one of this size, only the marker is sent, as a change.
+    """
 
     marker: str
     size: int
     key: str | None
+    base: str | None = None
+
+    @property
+    def marked(self) -> bytes:
+        return b'{"slug":"it","marker":"%s"}' % self.marker.encode()
 
     @property
     def atoms(self) -> bytes:
-        return b'[{"marker":"%s","pad":"%s"}]' % (self.marker.encode(), _PADDING[: self.size])
+        return b'[%s,{"slug":"pad","pad":"%s"}]' % (self.marked, _PADDING[: self.size])
+
+    @property
+    def path(self) -> str:
+        given = {"base": self.base, "key": self.key}
+        return "/api/backup?" + urlencode({name: text for name, text in given.items() if text})
 
     @property
     def body(self) -> bytes:
+        if self.base:
+            return b'{"atoms":{"put":[%s]}}' % self.marked
         return b'{ "snapshots": [1.0, 1e400], "later": "\\ud83d", "atoms": %s }' % self.atoms
 
     @property
@@ -88,6 +104,7 @@ class Ledger:
         self.digests: dict[str, bytes] = {}  # of what was sent, by marker
         self.stored: dict[str, str] = {}  # markers by id, of what was acknowledged
         self.sizes: dict[str, int] = {}
+        self.paddings: dict[str, int] = {}  # the size of an upload, by marker
         self.deleting: set[str] = set()  # asked for, no answer yet
         self.deleted: set[str] = set()
         self.unanswered: dict[str, Upload] = {}  # with a key, by marker
@@ -98,6 +115,7 @@ class Ledger:
         digest = hashlib.sha256(upload.data).digest()
         with self.lock:
             self.digests[upload.marker] = digest
+            self.paddings[upload.marker] = upload.size
             if upload.key:
                 self.unanswered[upload.marker] = upload
 
@@ -116,11 +134,24 @@ class Ledger:
             there = self.stored.keys() - self.deleting
             return random.choice(sorted(there)) if there else None
 
+    def choose_change(self, upload: Upload) -> Upload:
+        """Make a change of an upload, to some backup that should be there, if any."""
+        base = self.choose()
+        with self.lock:
+            if base not in self.stored:
+                return upload
+            return upload._replace(base=base, size=self.paddings[self.stored[base]])
+
     def is_full(self) -> bool:
         with self.lock:
             there = self.stored.keys() - self.deleting
             total = sum(self.sizes[backup_id] for backup_id in there)
             return len(there) > MOST_BACKUPS or total > MOST_BYTES
+
+    def check_is_gone(self, base: str) -> None:
+        with self.lock:
+            if base in self.stored.keys() - self.deleting:
+                self.complain("lost", f"{base} is a 409 to a change")
 
     def was_deleted(self, backup_id: str) -> None:
         with self.lock:
@@ -179,7 +210,8 @@ class Client(threading.Thread):
         chance = random.random()
         backup_id = self.ledger.choose()
         if backup_id is None or (chance < 0.6 and not self.ledger.is_full()):
-            self.send(new_upload())
+            upload = new_upload()
+            self.send(self.ledger.choose_change(upload) if random.random() < 0.3 else upload)
         elif chance < 0.75:
             self._read(backup_id)
         elif chance < 0.8:
@@ -193,11 +225,15 @@ class Client(threading.Thread):
         way = random.choice(["plain", "chunked", "gzip" if upload.size < 1_000_000 else "plain"])
         if way == "gzip":
             body, headers["Content-Encoding"] = gzip.compress(body, 1), "gzip"
-        path = "/api/backup" + (f"?key={upload.key}" if upload.key else "")
         sent = _in_chunks(body) if way == "chunked" else body
-        status, answer = self._answer("POST", path, sent, headers, (200, 201))
+        expected = (200, 201, 409) if upload.base else (200, 201)
+        status, answer = self._answer("POST", upload.path, sent, headers, expected)
         if status in (200, 201):
             self.ledger.acknowledged(upload, json.loads(answer)["id"])
+            self.ledger.counts["changes"] += bool(upload.base)
+        elif status == 409:
+            self.ledger.check_is_gone(upload.base)
+            return self.send(upload._replace(base=None))
         return status
 
     def _read(self, backup_id: str) -> None:
@@ -334,6 +370,7 @@ def table(ledger: Ledger) -> str:
         "kills" if ledger.counts["kills"] else "cuts",
         "acknowledged",
         "deleted",
+        "changes",
         "stored, not acknowledged",
         "retried",
         "retries answered 200 twice",
@@ -342,6 +379,7 @@ def table(ledger: Ledger) -> str:
     )
     names = {
         "strays": "strays after restart",
+        "changes": "of those acknowledged, changes",
         "retried": "unanswered, retried with their key",
         "retries answered 200 twice": "of those, had been stored",
     }

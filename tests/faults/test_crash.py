@@ -14,6 +14,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_partial_is_seen_however_often_
         ledger.complaints
     )
     assert ledger.counts["acknowledged"] > 40
+    assert ledger.counts["changes"] > 5
     assert ledger.counts["deleted"] > 5
     assert ledger.counts["retried"] > 2
 

@@ -120,6 +120,29 @@ def test_a_disk_that_fills_up_while_a_large_body_is_received_is_a_507_too(full, 
     check_reads(server, server.upload(large), large)
 
 
+@pytest.mark.parametrize("padding", [0, 1_300_000], ids=["in memory", "through a file"])
+def test_a_change_whose_result_has_no_room_is_a_507_and_its_retry_stores_it_once(
+    full, sample, padding
+):
+    server, _, filler = full
+    filler.unlink()
+    base = server.upload(sample.replace(b"{", b'{"pad":"%s",' % (b"x" * padding), 1))["id"]
+    filler = fill(server.data_dir, 8192)
+    change = {"atoms": {"put": [{"slug": "new"}]}, "clientTimestamp": "t"}
+    path = f"/api/backup{KEY}&base={base}"
+    for _ in range(3):
+        check_refused(server, server.post(path, change), 507, "No space left on device")
+    filler.unlink()
+    receipt = server.post(path, change)
+    assert receipt.status == 201
+    assert server.post(path, change).body == receipt.body
+    check_reads(
+        server,
+        receipt.json,
+        json.dumps({"atoms": [*json.loads(sample)["atoms"], {"slug": "new"}]}).encode(),
+    )
+
+
 def test_a_disk_without_a_single_block_left_is_unhealthy_and_deleting_mends_it(full, sample):
     server, receipt, filler = full
     filler.unlink()

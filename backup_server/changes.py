@@ -3,16 +3,13 @@
 A change holds, by category, the records to ``put`` and the keys to ``delete``. The text of the
 result is spliced from the bytes of the stored backup, the base, and of the change, record by
 record, so that what is untouched stays as it was sent. It is a JSON object like the body of any
-upload, to be checked and stored in the same way.
-
-The base's file is read once, from start to end, and compared with its SHA-256 on the way: damage is
-not handed on. In memory is one changed category at a time.
+upload, to be checked and stored in the same way. The base is compared with its SHA-256: damage is
+not handed on.
 """
 
 import json
-import os
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, BinaryIO, Literal, NamedTuple
 
@@ -28,8 +25,6 @@ from .upload import CATEGORIES
 KEYS = dict(zip(CATEGORIES, ("slug", "id", "id", "id", "atomSlug"), strict=True))
 #: The most records of a category that are told apart in memory; more have to be uploaded whole.
 MOST_RECORDS = 250_000
-#: Held while a base is read and the result written, since that takes a category's size in memory.
-one_at_a_time = threading.Lock()
 
 # A number by its value: 1, 1.0 and 1e0 are one key, 1 and "1" are two.
 Key = str | Decimal
@@ -38,7 +33,9 @@ Counts = dict[Literal[CATEGORIES], Annotated[float, msgspec.Meta(ge=0)]]
 
 _CHUNK = 256 * 1024
 _LONGEST_NUMBER = 1024
+_NUMBER_STARTS = frozenset("-0123456789")
 _NO_ITEMS = memoryview(b"[]")
+_hashers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="base-hasher")
 
 
 def _key_decoder(name: str) -> msgspec.json.Decoder:
@@ -90,22 +87,37 @@ def read(text: Text) -> Change:
     return Change(categories, others, counts)
 
 
-def splice(change: Change, file: BinaryIO, head: Head) -> Iterator[Piece]:
+def splice(change: Change, base: Text, head: Head) -> Iterator[Piece]:
     """Yield what a whole upload of the changed state would be, in pieces.
 
-    ``file`` and ``head`` are the base's. Raises UnusableBase, at the latest after the last piece,
-    if the base is damaged or the change does not fit it.
+    ``base`` is the text of the base's file, ``head`` its head. Raises UnusableBase, at the latest
+    after the last piece, if the base is damaged or the change does not fit it.
     """
     try:
-        yield from _splice(change, _Base(file, head))
+        if len(base) != head.size:
+            raise DamagedBackup("It has lost its end.")
+        is_hashed = document.has_head(base[: document.HEAD_BYTES])
+        hashing = _hashers.submit(document.check_digest, base) if is_hashed else None
+        yield from _splice(change, memoryview(base), head)
+        if hashing:
+            hashing.result()
     except (DamagedBackup, InvalidBackup) as error:
         raise UnusableBase(f"The base is damaged: {str(error).rstrip('.')}") from error
+
+
+def pieces_of(file: BinaryIO) -> Iterator[bytes]:
+    """Yield a base's file from start to end; raise UnusableBase if its disk cannot read it."""
+    try:
+        while piece := file.read(_CHUNK):
+            yield piece
+    except OSError as error:
+        raise UnusableBase(f"The base cannot be read: {error.strerror}") from error
 
 
 def _read_category(name: str, value: memoryview) -> CategoryChange:
     lists = _read_lists(name, value)
     put: dict[Key, memoryview] = {}
-    for place in members.items(lists["put"], MOST_RECORDS):
+    for place in members.items(lists["put"]):
         record = lists["put"][place]
         key = _key_of(record, KEYS[name])
         if key is None:
@@ -114,7 +126,7 @@ def _read_category(name: str, value: memoryview) -> CategoryChange:
             raise InvalidBackup(f"The member {name}.put has two records of one key: {_show(key)}.")
         put[key] = record
     delete = set()
-    for place in members.items(lists["delete"], MOST_RECORDS):
+    for place in members.items(lists["delete"]):
         key = _read_key(lists["delete"][place])
         if key is None:
             raise InvalidBackup(f"The member {name}.delete must hold keys: strings or numbers.")
@@ -125,14 +137,21 @@ def _read_category(name: str, value: memoryview) -> CategoryChange:
 
 
 def _read_lists(name: str, value: memoryview) -> dict[str, memoryview]:
-    found = members.split(value)[0] if value[:1] == b"{" else {}
-    if not found or not found.keys() <= {"put", "delete"}:
+    is_object = value[:1] == b"{"
+    found, counts = members.split(value, ["put", "delete"]) if is_object else ({}, {})
+    if not found or not found.keys() <= counts.keys():
         raise InvalidBackup(f"The member {name} must be an object with put, delete or both.")
-    lists = {part: value[member.value] for part, member in found.items()}
-    for part, array in lists.items():
-        if array[:1] != b"[":
+    for part, count in counts.items():
+        if count is None:
             raise InvalidBackup(f"The member {name}.{part} must be an array.")
-    return {"put": _NO_ITEMS, "delete": _NO_ITEMS} | lists
+        if count > MOST_RECORDS:
+            raise _too_many(name)
+    given = {part: value[member.value] for part, member in found.items()}
+    return {"put": _NO_ITEMS, "delete": _NO_ITEMS} | given
+
+
+def _too_many(name: str) -> UnusableBase:
+    return UnusableBase(f"More than {MOST_RECORDS} records in {name} cannot be told apart")
 
 
 def _read_counts(value: memoryview) -> dict[str, int]:
@@ -146,34 +165,55 @@ def _read_counts(value: memoryview) -> dict[str, int]:
     return {name: int(count) for name, count in counts.items()}
 
 
-def _splice(change: Change, base: "_Base") -> Iterator[Piece]:
+def _splice(change: Change, base: memoryview, head: Head) -> Iterator[Piece]:
     """Copy the base's data, but for the places where something else comes, and add what is new."""
+    places = _places(base, head, change)
     edits, additions = [], []
     for name, category in change.categories.items():
-        if name in base.places:
-            edits.append((*base.places[name], name))
-        else:
+        if name not in places:
             array = b"".join(_changed(name, _NO_ITEMS, category))
             additions.append(b'"%s":%s' % (name.encode(), array))
-    others = base.others() if change.others.keys() - {"clientTimestamp"} else {}
+        elif head.counts.get(name, 0) > MOST_RECORDS:
+            raise _too_many(name)
+        else:
+            edits.append((places[name], _changed(name, base[places[name]], category)))
     for name, text in change.others.items():
-        if name in others:
-            edits.append((*others[name], text))
+        if name in places:
+            edits.append((places[name], [text]))
         else:
             additions.append(text)
-    for start, stop, what in sorted(edits):
-        yield from base.copy(start)
-        if isinstance(what, str):
-            yield from _changed(what, base.take(stop), change.categories[what])
-        else:
-            base.take(stop)
-            yield what
-    yield from base.copy(base.end)
+    position, end = head.data_start, _end_of_data(head)
+    for place, pieces in sorted(edits, key=lambda edit: edit[0].start):
+        yield base[position : place.start]
+        yield from pieces
+        position = place.stop
+    yield base[position:end]
     if additions:
-        separator = b"," if base.places or base.others() else b""
-        yield separator + b",".join(additions)
+        yield b"," * bool(places) + b",".join(additions)
     yield b"}"
-    base.finish()
+
+
+def _places(base: memoryview, head: Head, change: Change) -> dict[str, slice]:
+    """Find the members of the base's data: categories' arrays, and others with their names.
+
+    The others are looked for only if it matters which there are.
+    """
+    parts = {name: head.part(name) for name in CATEGORIES}
+    places = {name: slice(at, at + length) for name, (at, length) in parts.items() if length}
+    if places and not change.others.keys() - {"clientTimestamp"}:
+        return places
+    start = head.data_start
+    found, _ = members.split(base[start : _end_of_data(head) + 1])
+    others = {
+        name: slice(start + member.name.start, start + member.value.stop)
+        for name, member in found.items()
+    }
+    return others | places
+
+
+def _end_of_data(head: Head) -> int:
+    """Return where the last brace of its data lies."""
+    return head.data_start + head.layout.data[1] - 1
 
 
 def _changed(name: str, array: memoryview, change: CategoryChange) -> Iterator[Piece]:
@@ -184,7 +224,7 @@ def _changed(name: str, array: memoryview, change: CategoryChange) -> Iterator[P
     put, delete, keys = dict(change.put), set(change.delete), set()
     pieces: list[memoryview] = []
     kept: slice | None = None  # the records at the end of pieces that stay, if any do
-    for record in members.items(array, MOST_RECORDS):
+    for record in members.items(array):
         key = _key_of(array[record], KEYS[name])
         if key is None:
             raise UnusableBase(f"A record in {name} has no {KEYS[name]} to be its key")
@@ -227,15 +267,13 @@ def _key_of(record: memoryview, name: str) -> Key | None:
 
 def _read_key(text: memoryview) -> Key | None:
     """Read a JSON text that is a key; None if it is neither a string nor a number."""
-    kind = bytes(text[:1])
-    if kind == b'"':
-        return json.loads(bytes(text))
-    if not kind.isdigit() and kind != b"-":
-        return None
-    if len(text) > _LONGEST_NUMBER:
+    written = str(text, "utf-8")
+    if written[:1] == '"':
+        return json.loads(written) if "\\" in written else written[1:-1]
+    if written[:1] not in _NUMBER_STARTS or len(written) > _LONGEST_NUMBER:
         return None
     try:
-        return Decimal(str(text, "ascii"))
+        return Decimal(written)
     except InvalidOperation:  # its exponent has more than 18 digits
         return None
 
@@ -243,68 +281,3 @@ def _read_key(text: memoryview) -> Key | None:
 def _show(key: Key) -> str:
     text = json.dumps(key) if isinstance(key, str) else str(key)
     return text if len(text) <= 80 else f"{text[:80]}…"
-
-
-class _Base:
-    """The base's file, read once from its start to its end.
-
-    ``places`` are where its categories lie, by name, and ``end`` where the last brace of its data.
-    """
-
-    def __init__(self, file: BinaryIO, head: Head):
-        self._file, self._size, self._data_start = file, head.size, head.data_start
-        parts = {name: head.part(name) for name in CATEGORIES}
-        self.places = {name: (at, at + length) for name, (at, length) in parts.items() if length}
-        self.end = head.data_start + head.layout.data[1] - 1
-        start = bytes(self._pread(0, head.data_start))
-        self._digest = document.Digest(start) if document.has_head(start) else None
-        self._position = head.data_start
-
-    def others(self) -> dict[str, tuple[int, int]]:
-        """Find the members of the data that are no categories, each with its name."""
-        # A server of ours writes them after the categories; then "," stands where "{" has to.
-        start = max(stop for _, stop in self.places.values()) if self._digest else self._data_start
-        if start == self.end:
-            return {}
-        text = self._pread(start, self.end + 1)
-        text[:1] = b"{"
-        found, _ = members.split(text)
-        return {
-            name: (start + member.name.start, start + member.value.stop)
-            for name, member in found.items()
-            if name not in self.places
-        }
-
-    def copy(self, stop: int) -> Iterator[bytes]:
-        """Yield what comes next, up to an offset in the file."""
-        while self._position < stop:
-            yield self.take(min(self._position + _CHUNK, stop))
-
-    def take(self, stop: int) -> memoryview:
-        """Return what comes next, up to an offset in the file."""
-        text = self._pread(self._position, stop)
-        if self._digest:
-            self._digest.update(text)
-        self._position = stop
-        return text
-
-    def finish(self) -> None:
-        """Raise DamagedBackup unless all that was read is what was once written."""
-        for _ in self.copy(self._size):
-            pass
-        if self._digest:
-            self._digest.check()
-
-    def _pread(self, start: int, stop: int) -> memoryview:
-        if not start <= stop <= self._size:
-            raise DamagedBackup("Its parts do not lie where it says.")
-        text, done = memoryview(bytearray(stop - start)), 0
-        try:
-            while done < len(text):
-                count = os.preadv(self._file.fileno(), [text[done : done + _CHUNK]], start + done)
-                if not count:
-                    raise DamagedBackup("It has lost its end.")
-                done += count
-        except OSError as error:
-            raise DamagedBackup(f"It cannot be read: {error.strerror}.") from error
-        return text

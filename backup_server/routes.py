@@ -116,11 +116,11 @@ def _store(
 def _changed(storage: Storage, text: Text, base: str, limit: body.Limit) -> Upload:
     """Return what a whole upload would be, made of a stored backup and a change."""
     change = changes.read(text)
-    with changes.one_at_a_time:
-        file, head = storage.open_base(base)
-        with file:
-            limit = limit._replace(subject="The backup with this change")
-            text = body.collect(changes.splice(change, file, head), storage, limit)
+    file, head = storage.open_base(base)
+    with file:
+        old = body.collect(changes.pieces_of(file), storage, limit._replace(size=head.size))
+    limit = limit._replace(subject="The backup with this change")
+    text = body.collect(changes.splice(change, old, head), storage, limit)
     upload = check_upload(text, base)
     change.check_counts(upload.counts)
     return upload

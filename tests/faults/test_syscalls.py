@@ -171,7 +171,7 @@ def check_failing(bench: Bench, kind: Kind, call: Call, error: str) -> None:
     if answer.status == 201:
         assert stored == [answer.json["id"]]
         check_stored(bench, kind, stored[0])
-    elif kind.base and bench.bases[kind.base] in call.text:
+    elif kind.base and f"backup-{bench.bases[kind.base]}.json" in call.text:
         assert_error(answer, 503 if error == "EMFILE" else 409)
         assert stored == []
     else:

@@ -190,7 +190,7 @@ function showTicks() {
   const missed = found.filter(isMissed);
   boxes.forEach((those, box) => showTick(box, those));
   showTick(all, missed);
-  const which = query.value.trim() ? 'All found, if' : 'All';
+  const which = query.value.trim() ? 'Of these,' : 'All';
   setText('inside-all-text', `${which} missing or different here: ${missed.length}`);
   setText('inside-summary', summary());
   dialog.button.disabled = ticked.size === 0;

@@ -444,7 +444,8 @@ def assert_accessible(page):
     result = page.evaluate("axe.run()")
     assert [(it["id"], it["nodes"][0]["html"]) for it in result["violations"]] == []
     wide = """[document.documentElement, ...document.querySelectorAll('dialog[open] *')]
-        .filter((it) => it.scrollWidth > it.clientWidth && getComputedStyle(it).display !== 'inline')
+        .filter((it) => it.scrollWidth > it.clientWidth)
+        .filter((it) => getComputedStyle(it).display !== 'inline')
         .filter((it) => !['INPUT', 'SELECT', 'OPTION'].includes(it.tagName))
         .map((it) => it.outerHTML.slice(0, 80))"""
     assert page.evaluate(wide) == []

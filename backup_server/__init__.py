@@ -11,6 +11,7 @@ from .settings import Settings, SettingsError
 from .storage import Storage
 
 __all__ = ["create_app"]
+__version__ = "1.0.0"
 
 
 def create_app(settings: Settings | None = None) -> Flask:

@@ -1,24 +1,32 @@
-"""An operator's commands: verify and list, through python -m."""
+"""The command line: verify, list, help, errors, and what no command does."""
 
+import json
 import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SETTINGS, backups_in
+from commands import MODULE, environ, run, write_backup
+from conftest import ROOT, backups_in
 
+from backup_server import __version__
 from backup_server.ids import file_name
 from backup_server.storage import Storage
 from backup_server.upload import check_upload
 
 EXPRESS = ROOT / "tests" / "samples" / "express-data"
 WAYS = {
-    "python -m": [sys.executable, "-m", "backup_server"],
+    "python -m": MODULE,
+    "portfolio-backup": [str(Path(sys.executable).with_name("portfolio-backup"))],
 }
+COMMANDS = ["serve", "list", "verify", "check", "prune"]
 
 
 @pytest.fixture
@@ -35,22 +43,16 @@ def directory(tmp_path: Path, sample: bytes) -> Path:
 def command(request, directory):
     """Run a command on the directory, in one of the two ways."""
 
-    def run(*arguments: str, stderr=subprocess.PIPE) -> subprocess.CompletedProcess:
+    def run(*arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run(
             [*request.param, *arguments],
-            env=environ(directory),
-            stdout=subprocess.PIPE,
-            stderr=stderr,
+            env=environ(directory, BACKUP_TOKEN="s3cret"),
+            capture_output=True,
             text=True,
             timeout=60,
         )
 
     return run
-
-
-def environ(directory: Path) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-    return inherited | {"DATA_DIR": str(directory), "BACKUP_TOKEN": "s3cret"}
 
 
 def own(directory: Path) -> list[Path]:
@@ -68,7 +70,8 @@ def test_verify_finds_nothing_where_nothing_is_damaged(command, directory):
     ended = command("verify")
     assert ended.returncode == 0
     assert ended.stdout.splitlines() == [
-        "5 backups, 0 damaged; 3 of the Express server are valid JSON but have no SHA-256."
+        f"5 backups in {directory}, 0 damaged; "
+        "3 of the Express server are valid JSON but have no SHA-256."
     ]
     assert "s3cret" not in ended.stdout + ended.stderr
     assert backups_in(directory) == before
@@ -78,7 +81,8 @@ def test_verify_of_an_empty_directory_finds_nothing(command, directory):
     for path in directory.glob("backup-*"):
         path.unlink()
     ended = command("verify")
-    assert (ended.returncode, ended.stdout[:20]) == (0, "0 backups, 0 damaged")
+    assert ended.returncode == 0
+    assert ended.stdout.startswith(f"0 backups in {directory}, 0 damaged")
 
 
 def flip(text: bytes, at: int) -> bytes:
@@ -102,18 +106,12 @@ def test_verify_names_what_is_damaged_and_ends_with_1(directory, damage):
     path = own(directory)[1]
     assert damage(path.read_bytes()) != path.read_bytes()
     path.write_bytes(damage(path.read_bytes()))
-    ended = subprocess.run(
-        [*WAYS["python -m"], "verify"],
-        env=environ(directory),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    ended = run(directory, "verify")
     assert ended.returncode == 1
     line, summary = ended.stdout.splitlines()
     assert line.startswith(f"{path.name}: ")
     assert line.endswith(".")
-    assert summary.startswith("5 backups, 1 damaged")
+    assert summary.startswith(f"5 backups in {directory}, 1 damaged")
 
 
 def test_verify_names_every_damaged_file_of_either_server_and_a_swapped_one(command, directory):
@@ -133,15 +131,15 @@ def test_verify_names_every_damaged_file_of_either_server_and_a_swapped_one(comm
         first.name,
         swapped.name,
     ]
-    assert summary.startswith("6 backups, 4 damaged; 1 of")
+    assert summary.startswith(f"6 backups in {directory}, 4 damaged; 1 of")
 
 
 def test_verify_shows_its_progress_on_a_terminal(directory):
     controller, terminal = pty.openpty()
     with os.fdopen(controller, "rb", buffering=0) as screen:
         ended = subprocess.run(
-            [*WAYS["python -m"], "verify"],
-            env=environ(directory) | {"TERM": "xterm"},
+            [*MODULE, "verify"],
+            env=environ(directory, TERM="xterm"),
             stdout=subprocess.PIPE,
             stderr=terminal,
             timeout=60,
@@ -184,14 +182,14 @@ def test_what_only_bears_a_backups_name_is_nothing_to_them(command, directory, n
     assert ended.returncode == 0
     assert "2026-01-01" not in ended.stdout
     if name == "verify":
-        assert ended.stdout.startswith("5 backups, 0 damaged")
+        assert ended.stdout.startswith(f"5 backups in {directory}, 0 damaged")
 
 
 def test_they_work_while_a_server_runs_and_disturb_nothing(command, directory, start_server):
     server = start_server(directory)
     newest = server.upload({})["id"]
     assert command("list").stdout.startswith(newest)
-    assert command("verify").stdout.startswith("6 backups, 0 damaged")
+    assert command("verify").stdout.startswith(f"6 backups in {directory}, 0 damaged")
     assert server.get("/api/backup/latest").json["id"] == newest
 
 
@@ -199,20 +197,6 @@ def test_an_unknown_command_is_named(command):
     ended = command("nonsense")
     assert ended.returncode == 2
     assert "nonsense" in ended.stderr
-
-
-@pytest.mark.parametrize("name", ["list", "verify"])
-def test_a_directory_that_is_not_there_is_not_made_and_is_no_success(tmp_path, name):
-    ended = subprocess.run(
-        [*WAYS["python -m"], name],
-        env=environ(tmp_path / "typo"),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert ended.returncode == 2
-    assert "DATA_DIR" in ended.stderr
-    assert not (tmp_path / "typo").exists()
 
 
 def test_verify_names_what_others_can_read(command, directory):
@@ -225,3 +209,193 @@ def test_verify_names_what_others_can_read(command, directory):
     assert own(directory)[1].name not in ended.stderr
     directory.chmod(0o700)
     assert "can be read" not in command("verify").stderr
+
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+
+def test_list_as_json_is_what_the_api_lists_and_what_is_damaged(directory, start_server):
+    server = start_server(directory)
+    path = own(directory)[0]
+    path.write_bytes(b"{")
+    ended = run(directory, "list", "--json")
+    document = json.loads(ended.stdout)
+    assert document["directory"] == str(directory)
+    assert document["backups"] == server.get("/api/backup/list").json["backups"]
+    (damaged,) = document["damaged"]
+    assert damaged["id"] == path.name[7:-5]
+    assert damaged["error"].startswith("It cannot be read")
+    assert ended.stderr == ""
+
+
+def test_verify_as_json_names_what_is_damaged_and_what_others_can_read(directory):
+    path = own(directory)[0]
+    path.write_bytes(flip(path.read_bytes(), -10))
+    directory.chmod(0o755)
+    path.chmod(0o644)
+    for other in directory.glob("*"):
+        if other != path:
+            other.chmod(0o600)
+    ended = run(directory, "verify", "--json")
+    assert (ended.returncode, ended.stderr) == (1, "")
+    error = "Its bytes do not match its SHA-256."
+    assert json.loads(ended.stdout) == {
+        "directory": str(directory),
+        "backups": 5,
+        "withoutSha256": 3,
+        "damaged": [{"id": path.name[7:-5], "file": path.name, "error": error}],
+        "readableByOthers": ["data", path.name],
+    }
+
+
+# --- help -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [None, *COMMANDS])
+def test_help_reads_like_a_manual_page(directory, name):
+    ended = run(directory, *([name] if name else []), "--help")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    parts = ["Usage: ", "Options:", "Exit status:", "Environment:\n", "Example:"]
+    places = [ended.stdout.index(part) for part in parts]
+    assert places == sorted(places)
+    assert "..." not in ended.stdout.partition("Commands:")[2].partition("Exit status")[0]
+    assert max(map(len, ended.stdout.splitlines())) <= 80
+    assert len(ended.stdout.splitlines()) <= 48, "a screen"
+    assert "DATA_DIR" in ended.stdout.partition("Environment:")[2]
+    for flask in ("--app", "--debug", "  run ", "shell", "gunicorn.org"):
+        assert flask not in ended.stdout
+
+
+def test_help_is_shown_whatever_the_settings_are(tmp_path):
+    ended = run(tmp_path / "none", "verify", "--help", PORT="http")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_version_is_ours(command):
+    assert command("--version").stdout == f"portfolio-backup {__version__}\n"
+    newest = re.search(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest[1] == __version__
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+WRONG = {
+    "an unknown command": ["nonsense"],
+    "an unknown option": ["--nonsense"],
+    "an option of Flask's": ["--app", "backup_server"],
+    "an unknown option of a command": ["verify", "--nonsense"],
+    "an argument too many": ["list", "nonsense"],
+    "no rule": ["prune", "--yes"],
+    "a rule of no number": ["prune", "--keep-last", "many"],
+    "a rule that keeps nothing": ["prune", "--keep-last", "0"],
+    "an unknown time zone": ["prune", "--keep-last", "1", "--timezone", "Mars/Olympus"],
+    "a folder of time zones": ["prune", "--keep-last", "1", "--timezone", "Europe"],
+    "a path for a time zone": ["prune", "--keep-last", "1", "--timezone", "../../etc/passwd"],
+    "a time without unit": ["check", "--max-age", "26"],
+    "a time of no unit": ["check", "--max-age", "26x"],
+    "a time that is far too long": ["check", "--max-age", "999999999w"],
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG.values(), ids=WRONG.keys())
+def test_what_is_used_wrongly_ends_with_2_and_one_line(directory, arguments):
+    before = sorted(os.listdir(directory))
+    ended = run(directory, *arguments)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.endswith("--help.")
+    assert sorted(os.listdir(directory)) == before
+
+
+LOOKING = [["list"], ["verify"], ["check"], ["prune", "--keep-last", "1", "--yes"]]
+
+
+@pytest.mark.parametrize("arguments", LOOKING, ids=lambda arguments: arguments[0])
+@pytest.mark.parametrize("given", [True, False])
+def test_a_directory_that_is_not_there_is_not_made_and_is_no_success(tmp_path, arguments, given):
+    ended = subprocess.run(
+        [*MODULE, *arguments],
+        env=environ(tmp_path / "typo" if given else None),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"DATA_DIR is '{tmp_path}/typo'" if given else "DATA_DIR is not set")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", LOOKING, ids=lambda arguments: arguments[0])
+def test_a_directory_that_cannot_be_read_is_named_in_one_line(directory, arguments):
+    # As another user, if this is root, whom no mode stops; this interpreter that user may not read.
+    code = f"import os, sys; from backup_server.cli import main; sys.argv[1:] = {arguments!r}; "
+    if os.geteuid() == 0:
+        code += "os.setgroups([]); os.setresgid(*[65534] * 3); os.setresuid(*[65534] * 3); "
+    directory.chmod(0)
+    ended = subprocess.run(
+        [sys.executable, "-c", code + "sys.exit(main())"],
+        env=environ(directory),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    directory.chmod(0o700)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    (line,) = ended.stderr.splitlines()
+    assert "Permission denied" in line
+    assert str(directory) in line
+
+
+def test_a_reader_that_goes_away_ends_a_command_without_a_word(directory):
+    for number in range(3000):
+        (directory / file_name(f"2020-01-01T00-00-00-{number:04}")).write_bytes(b"{")
+    command = f"{' '.join(MODULE)} list | head -n 1"
+    ended = subprocess.run(
+        ["bash", "-c", f"{command}; echo ${{PIPESTATUS[0]}}"],
+        env=environ(directory),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.stderr == ""
+    assert ended.stdout.splitlines()[1:] == [str(128 + signal.SIGPIPE)]
+
+
+def test_output_that_cannot_be_written_is_one_line(directory):
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [*MODULE, "list"],
+            env=environ(directory),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert (ended.returncode, ended.stderr) == (2, "No space left on device.\n")
+
+
+def test_a_command_that_is_interrupted_ends_with_130_and_no_traceback(tmp_path):
+    directory = tmp_path / "data"
+    for second in range(60):
+        write_backup(directory, datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC), {"atoms": 100_000})
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [*MODULE, "verify"], env=environ(directory, TERM="xterm"), stdout=terminal, stderr=terminal
+    )
+    os.close(terminal)
+    shown = os.read(controller, 65536)  # it is at work
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    status = process.wait(30)
+    try:
+        while piece := os.read(controller, 65536):
+            shown += piece
+    except OSError:
+        pass  # all was read, and nobody is there to write
+    os.close(controller)
+    assert status == 128 + signal.SIGINT
+    assert b"Traceback" not in shown
+    assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l"), "the cursor is back"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
+from pathlib import Path
 
 import pytest
 import raw
@@ -20,6 +21,8 @@ BIND = '--bind "127.0.0.1:$PORT"'
 GRACE = "--graceful-timeout 5"  # of gunicorn's own worker, which may need all of it
 WAYS = {
     "python -m": MODULE,
+    "portfolio-backup": f"exec {Path(sys.executable).with_name('portfolio-backup')}",
+    "portfolio-backup serve": f"exec {Path(sys.executable).with_name('portfolio-backup')} serve",
     "gunicorn": f"{GUNICORN} {APPLICATION}",
     "gunicorn with threads": f"{GUNICORN} -w 2 --threads 4 {GRACE} {BIND} {APPLICATION}",
     "gunicorn preloaded": f"{GUNICORN} --preload --timeout 60 {BIND} {APPLICATION}",
@@ -224,6 +227,6 @@ def test_a_storage_directory_that_cannot_be_made_stops_the_start(tmp_path, comma
 
 def test_a_wrong_token_is_not_shown(tmp_path):
     ended = run(MODULE, tmp_path, BACKUP_TOKEN="pass word")
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert "pass" not in ended.stderr
     assert "BACKUP_TOKEN is not a token" in ended.stderr

@@ -1,0 +1,56 @@
+"""The command line as an owner uses it, and backups of a certain day and content to use it on."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from conftest import CATEGORIES, SETTINGS
+
+from backup_server import document, ids
+from backup_server.storage import iso
+from backup_server.upload import check_upload
+
+MODULE = [sys.executable, "-m", "backup_server"]
+
+
+def environ(directory: Path | None, **settings: str) -> dict[str, str]:
+    """Return an environment without settings but these."""
+    inherited = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    given = {} if directory is None else {"DATA_DIR": str(directory)}
+    return inherited | given | settings
+
+
+def run(directory: Path | None, *arguments: str, **settings: str) -> subprocess.CompletedProcess:
+    """Run a command on a directory and wait for its end; ``settings`` go into its environment."""
+    return subprocess.run(
+        [*MODULE, *arguments],
+        env=environ(directory, **settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def write_backup(
+    directory: Path,
+    made: datetime,
+    counts: Mapping[str, int] | None = None,
+    backup_id: str | None = None,
+) -> str:
+    """Write a backup as the server would have at this time; return its id."""
+    members = [
+        f'"{name}":{[{"id": number} for number in range((counts or {"atoms": 4}).get(name, 0))]}'
+        for name in CATEGORIES
+    ]
+    body = "{" + ",".join(members).replace("'", '"') + "}"
+    backup_id = backup_id or made.astimezone(UTC).strftime(ids.FORMAT)
+    content = document.render(check_upload(body.encode()), backup_id, iso(made), None)
+    text = b"".join((content.before, content.digest(), *content.after))
+    directory.mkdir(mode=0o700, exist_ok=True)
+    path = directory / ids.file_name(backup_id)
+    path.write_bytes(text)
+    path.chmod(0o600)
+    return backup_id

@@ -1,0 +1,265 @@
+"""prune: what it shows, what it deletes, and what it never does."""
+
+import json
+import os
+import re
+import subprocess
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from commands import MODULE, environ, run, write_backup
+from conftest import backups_in, strays_in
+
+from backup_server.ids import file_name
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """A storage directory with two backups on each of ten days, of four atoms each."""
+    for day in range(10):
+        for hour in (0, 3):
+            write_backup(tmp_path / "data", START + timedelta(days=day, hours=hour))
+    return tmp_path / "data"
+
+
+def left(directory) -> list[str]:
+    """Return the ids that are left, newest first."""
+    return sorted((name[7:-5] for name in backups_in(directory)), reverse=True)
+
+
+def test_without_yes_it_shows_what_it_would_do_and_does_nothing(directory):
+    before = backups_in(directory)
+    ended = run(directory, "prune", "--keep-daily", "2", "--keep-last", "1", "--timezone", "UTC")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    *lines, summary = ended.stdout.splitlines()
+    assert lines[:4] == [
+        "keep    2026-03-10T15-00-00  newest, last, daily",
+        f"delete  2026-03-10T12-00-00  {len(before['backup-2026-03-10T12-00-00.json'])} bytes",
+        "keep    2026-03-09T15-00-00  daily",
+        f"delete  2026-03-09T12-00-00  {len(before['backup-2026-03-09T12-00-00.json'])} bytes",
+    ]
+    assert len(lines) == 20
+    freed = sum(len(text) for text in before.values()) // 20 * 18
+    assert summary == (
+        f"Would delete 18 of 20 backups in {directory}, {freed:,} bytes; --yes does it."
+    )
+    assert backups_in(directory) == before
+
+
+def test_with_yes_it_deletes_what_it_showed_and_no_more(directory):
+    before = backups_in(directory)
+    rules = ["--keep-daily", "3", "--keep-weekly", "2", "--timezone", "UTC"]
+    shown = run(directory, "prune", *rules).stdout.splitlines()
+    ended = run(directory, "prune", *rules, "--yes")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    *lines, summary = ended.stdout.splitlines()
+    assert lines == shown[:-1]
+    kept = [line.split()[1] for line in lines if line.startswith("keep")]
+    assert left(directory) == kept
+    assert kept == [f"2026-03-{day}T15-00-00" for day in ("10", "09", "08")]  # 8 March is a Sunday
+    freed = sum(len(text) for text in before.values()) // 20 * 17
+    assert summary == f"Deleted 17 of 20 backups, {freed:,} bytes."
+    assert {name: before[name] for name in backups_in(directory)} == backups_in(directory)
+    again = run(directory, "prune", *rules, "--yes")
+    assert again.stdout.splitlines()[-1] == "Deleted 0 of 3 backups, 0 bytes."
+
+
+def test_as_json_it_is_one_document(directory):
+    rules = ["--keep-last", "1", "--json"]
+    shown = json.loads(run(directory, "prune", *rules).stdout)
+    ended = run(directory, "prune", *rules, "--yes")
+    deleted = json.loads(ended.stdout)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (shown.pop("deleted"), deleted.pop("deleted")) == (False, True)
+    assert shown == deleted
+    assert shown["directory"] == str(directory)
+    (kept,) = shown["keep"]
+    assert kept["id"] == "2026-03-10T15-00-00"
+    assert kept["reasons"] == ["newest", "last"]
+    assert kept["size"] == (directory / file_name(kept["id"])).stat().st_size
+    assert len(shown["delete"]) == 19
+    assert shown["bytes"] == sum(one["size"] for one in shown["delete"])
+
+
+# --- what it never deletes ------------------------------------------------------------------------
+
+
+def test_a_damaged_backup_is_kept_said_and_takes_no_good_ones_place(directory):
+    """The newest of a day has a flipped bit, deep in its data: its head alone would not tell."""
+    rotten = directory / "backup-2026-03-10T15-00-00.json"
+    text = bytearray(rotten.read_bytes())
+    text[-20] ^= 1
+    rotten.write_bytes(text)
+    ended = run(directory, "prune", "--keep-daily", "1", "--yes")
+    assert ended.returncode == 1
+    assert left(directory) == ["2026-03-10T15-00-00", "2026-03-10T12-00-00"]
+    assert "keep    2026-03-10T15-00-00  damaged\n" in ended.stdout
+    assert "keep    2026-03-10T12-00-00  newest, daily\n" in ended.stdout
+
+
+def test_where_all_are_damaged_nothing_is_deleted(directory):
+    for path in directory.glob("backup-*"):
+        path.write_bytes(path.read_bytes()[:-3])
+    ended = run(directory, "prune", "--keep-last", "1", "--yes")
+    assert ended.returncode == 1
+    assert len(left(directory)) == 20
+
+
+def test_the_last_one_before_a_loss_is_kept(tmp_path):
+    directory = tmp_path / "data"
+    had = {"atoms": 41, "snapshots": 7}
+    ids = [
+        write_backup(directory, START + timedelta(hours=hour), had | {"atoms": atoms})
+        for hour, atoms in enumerate([40, 41, 20, 20, 20])
+    ]
+    ended = run(directory, "prune", "--keep-last", "1", "--yes")
+    assert ended.returncode == 0
+    assert left(directory) == [ids[4], ids[1]]
+    assert f"keep    {ids[1]}  before atoms fell from 41 to 20" in ended.stdout
+
+
+def test_an_id_that_runs_ahead_of_the_clock_does_not_make_one_day_of_many(tmp_path):
+    """After one upload under a clock years ahead all ids are of that second; the times are not."""
+    directory = tmp_path / "data"
+    for day in range(5):
+        name = f"2031-01-01T00-00-00-{day:04}"
+        write_backup(directory, START + timedelta(days=day), backup_id=name)
+    run(directory, "prune", "--keep-daily", "3", "--yes")
+    assert left(directory) == [f"2031-01-01T00-00-00-{day:04}" for day in (4, 3, 2)]
+
+
+def test_what_is_no_backup_is_left_alone(directory):
+    (directory / "notes.txt").write_text("mine")
+    (directory / file_name("2020-01-01T00-00-00")).mkdir()
+    (directory / file_name("2020-01-01T00-00-01")).symlink_to("/etc/hostname")
+    assert run(directory, "prune", "--keep-last", "1", "--yes").returncode == 0
+    assert (directory / "notes.txt").read_text() == "mine"
+    assert (directory / file_name("2020-01-01T00-00-00")).is_dir()
+    assert (directory / file_name("2020-01-01T00-00-01")).is_symlink()
+
+
+def test_days_are_those_of_the_time_zone_that_is_named_or_the_systems(tmp_path):
+    directory = tmp_path / "data"
+    evening = write_backup(directory, datetime(2026, 7, 1, 21, 30, tzinfo=UTC))
+    night = write_backup(directory, datetime(2026, 7, 1, 22, 30, tzinfo=UTC))
+    rule = ["prune", "--keep-daily", "2", "--json"]
+
+    def kept(*arguments: str, **settings: str) -> list[str]:
+        shown = json.loads(run(directory, *rule, *arguments, **settings).stdout)
+        return [one["id"] for one in shown["keep"] if "daily" in one["reasons"]]
+
+    assert kept("--timezone", "Europe/Zurich") == [night, evening]
+    assert kept("--timezone", "UTC", TZ="Europe/Zurich") == [night]
+    assert kept(TZ="Europe/Zurich") == [night, evening]
+    assert kept(TZ="UTC") == [night]
+
+
+# --- beside others --------------------------------------------------------------------------------
+
+
+def test_beside_a_running_server_uploads_are_kept_and_deletes_are_no_error(
+    directory, start_server, sample
+):
+    """Half of what prune is to delete somebody else deletes, while uploads come in."""
+    server = start_server(directory)
+    doomed = left(directory)
+    receipts, done = [], threading.Event()
+
+    def upload() -> None:
+        while not done.is_set():
+            receipts.append(server.upload(sample, f"?key=key-of-upload-{len(receipts):04}"))
+
+    def delete() -> None:
+        for backup_id in doomed[1::2]:
+            assert server.request("DELETE", f"/api/backup/{backup_id}").status in (200, 404)
+
+    others = [threading.Thread(target=upload), threading.Thread(target=delete)]
+    for thread in others:
+        thread.start()
+    ended = run(directory, "prune", "--keep-last", "1", "--yes")
+    done.set()
+    for thread in others:
+        thread.join()
+    assert (ended.returncode, ended.stderr) == (0, "")
+    before = set(re.findall(r"^(?:keep|delete) +(\S+)", ended.stdout, re.MULTILINE))
+    kept = set(left(directory))
+    assert {receipt["id"] for receipt in receipts} - before <= kept
+    assert len(receipts) > 1
+    assert not set(doomed) & kept
+    assert server.listed() == sorted(kept, reverse=True)
+    assert strays_in(directory) == []
+
+
+def test_it_forgets_the_key_of_what_it_deletes_as_the_api_does(start_server, tmp_path):
+    server = start_server()
+    first = server.upload({}, "?key=key-of-the-first-one")["id"]
+    server.upload({})
+    run(server.data_dir, "prune", "--keep-last", "1", "--yes")
+    assert os.listdir(server.data_dir / ".keys") == []
+    again = server.post("/api/backup?key=key-of-the-first-one", {})
+    assert (again.status, again.json["id"] > first) == (201, True)
+
+
+def test_two_at_once_delete_what_one_would(directory):
+    command = [*MODULE, "prune", "--keep-last", "2", "--yes", "--json"]
+    both = [
+        subprocess.Popen(
+            command, env=environ(directory), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=60) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert [errors for _, errors in outputs] == [b"", b""]
+    deleted = [one["id"] for output, _ in outputs for one in json.loads(output)["delete"]]
+    assert sorted(deleted) == left_out(directory)
+    assert left(directory) == ["2026-03-10T15-00-00", "2026-03-10T12-00-00"]
+
+
+def left_out(directory) -> list[str]:
+    """Return the ids of the fixture's backups that are gone, oldest first."""
+    made = [START + timedelta(days=day, hours=hour) for day in range(10) for hour in (0, 3)]
+    return [name for one in made if (name := f"{one:%Y-%m-%dT%H-%M-%S}") not in left(directory)]
+
+
+def test_it_stops_when_what_it_keeps_is_deleted_meanwhile(directory, monkeypatch):
+    """Or deleting the rest would leave nothing at all."""
+    from click.testing import CliRunner
+
+    from backup_server.cli import pruning
+    from backup_server.storage import Storage
+
+    delete = Storage.delete
+
+    def delete_both(self, backup_id):
+        delete(self, backup_id)
+        delete(self, "2026-03-10T15-00-00")
+
+    monkeypatch.setenv("DATA_DIR", str(directory))
+    monkeypatch.setattr(Storage, "delete", delete_both)
+    ended = CliRunner().invoke(pruning.prune, ["--keep-last", "1", "--yes"])
+    assert ended.exit_code == 1
+    assert "Stopped after 1: 2026-03-10T15-00-00, which was to be kept, is gone." in ended.output
+    assert len(left(directory)) == 18
+
+
+def test_a_read_only_directory_is_one_line_and_loses_nothing(directory):
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    before = backups_in(directory)
+    read_only = 'mount -o bind,ro "$0" "$0" && exec "$@"'
+    arguments = ["prune", "--keep-last", "1", "--yes"]
+    ended = subprocess.run(
+        ["unshare", "--mount", "bash", "-c", read_only, directory, *MODULE, *arguments],
+        env=environ(directory),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert "The backup could not be deleted: Read-only file system." in line
+    assert backups_in(directory) == before

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from flask import Request, Response
 from gunicorn.http.errors import ParseException
+from gunicorn.http.unreader import SocketUnreader
 
 from .errors import BodyStalled, BodyTooLarge, InvalidBackup, UnsupportedBody
 from .lanes import receiving
@@ -29,6 +30,8 @@ DRAIN_SECONDS, DRAIN_IDLE_SECONDS = 300, 5
 #: What is larger is kept in a file.
 IN_MEMORY_BYTES = 64 * 1024
 _CHUNK = 128 * 1024
+# What gunicorn reads ahead it copies anew with each piece that is taken of it.
+SocketUnreader.max_body_chunk = _CHUNK
 # More would only be made to keep a processor busy.
 _GZIP_MEMBERS = 1000
 _PLAIN_TYPES = ("", "application/json", "text/plain")
@@ -131,7 +134,8 @@ class _Kept:
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with self._storage.receiving():
+                self._file.close()
 
 
 class _Unzipping:

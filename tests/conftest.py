@@ -21,6 +21,18 @@ import pytest
 CATEGORIES = ("atoms", "compositions", "snapshots", "voiceNotes", "configOverrides")
 ROOT = Path(__file__).resolve().parent.parent
 
+#: How a browser is started: it calls nobody, and every name that ends in .test is this machine.
+CHROMIUM = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP *.test 127.0.0.1",
+]
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
@@ -64,6 +76,14 @@ def free_port() -> int:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 20, pause: float = 0.01) -> None:
+    """Ask again and again until the condition holds; AssertionError when the time is over."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(pause)
 
 
 class Answer(NamedTuple):
@@ -245,6 +265,13 @@ def playwright() -> Iterator[Any]:
 
     with sync_playwright() as playwright:
         yield playwright
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Any) -> Iterator[Any]:
+    browser = playwright.chromium.launch(executable_path=require_tool("chromium"), args=CHROMIUM)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 
 import pytest
 import raw
-from conftest import Server, assert_error, backups_in, strays_in
+from conftest import Server, assert_error, backups_in, strays_in, wait_until
 
 from backup_server import body, worker
 
@@ -50,13 +50,6 @@ def begin(server: Server, stack: ExitStack, query: str = "", sent: int = 1000) -
 def finish(connection: socket.socket, sent: int = 1000):
     connection.sendall(BODY[sent:])
     return raw.receive(connection)
-
-
-def wait_until(condition, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def is_over(connection: socket.socket) -> bool:

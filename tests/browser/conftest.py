@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, require_tool
 from nginx import IMAGE_POLICY, running_nginx
 
-from .driving import CHROMIUM, Profile, open_host, stored_backups
+from .driving import Profile, open_host, stored_backups
 from .wire import Wire
 
 PORTFOLIO = ROOT / "portfolio"
@@ -80,13 +80,6 @@ def nginx(tmp_path, site, server_settings, server, shared_nginx):
 def wire(nginx):
     with Wire(nginx.port) as wire:
         yield wire
-
-
-@pytest.fixture(scope="session")
-def browser(playwright):
-    browser = playwright.chromium.launch(executable_path=require_tool("chromium"), args=CHROMIUM)
-    yield browser
-    browser.close()
 
 
 @pytest.fixture

@@ -3,19 +3,9 @@
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
-CHROMIUM = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP portfolio.test 127.0.0.1",
-]
+from conftest import CHROMIUM, wait_until
 
 
 def open_host(context, wire, auto=False, token=None, host="localhost"):
@@ -81,10 +71,7 @@ def latest_data(server):
 
 def wait_for_backup(server, seconds=20):
     """Wait until one is stored whose sender nobody can ask; return its data."""
-    deadline = time.monotonic() + seconds
-    while not stored_backups(server):
-        assert time.monotonic() < deadline, "no backup was stored"
-        time.sleep(0.05)
+    wait_until(lambda: stored_backups(server), seconds, pause=0.05)
     return latest_data(server)
 
 

@@ -6,9 +6,10 @@ since GlusterFS refuses loopback. Debian packages: glusterfs-server iproute2; ro
 
 import signal
 import subprocess
-import time
 from contextlib import ExitStack
 from pathlib import Path
+
+from conftest import wait_until
 
 TOOLS = ("glusterd", "gluster", "mount.glusterfs", "ip", "nsenter")
 _ADDRESS = "192.0.2.1"
@@ -76,7 +77,7 @@ class Cluster:
         log, pid = self._directory / "glusterd.log", self._directory / "glusterd.pid"
         stack.callback(_kill, str(self._directory))
         self._inside("glusterd", "-f", str(volfile), "-p", str(pid), "-l", str(log))
-        _wait_for(lambda: self._inside("gluster", "peer", "status", check=False) == 0)
+        wait_until(lambda: self._inside("gluster", "peer", "status", check=False) == 0, pause=0.1)
 
     def _make_volume(self, stack: ExitStack) -> None:
         bricks = [f"{_ADDRESS}:{self._directory}/brick-{number}" for number in range(3)]
@@ -107,10 +108,3 @@ def _run(*command: str, check: bool = True) -> int:
 
 def _kill(pattern: str) -> None:
     subprocess.run(["pkill", f"-{signal.SIGKILL.value}", "-f", pattern], check=False)
-
-
-def _wait_for(condition, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from conftest import Server
+from conftest import Server, wait_until
 
 from .crash import CLIENTS, FAILURES, Client, Ledger, inspect, table, verify
 
@@ -77,11 +77,11 @@ class Disk:
         plugin = [f"image={self.image}", f"fuse={self.fuse}"]
         serve = ["nbdkit", "-f", "-U", str(socket), "python", str(_PLUGIN), *plugin]
         stack.callback(_end, subprocess.Popen(serve, stderr=subprocess.DEVNULL))
-        _wait_for(socket.exists)
+        wait_until(socket.exists)
         attach = ["nbdfuse", str(disk), "--unix", str(socket)]
         stack.callback(_end, subprocess.Popen(attach, stderr=subprocess.DEVNULL))
         stack.callback(_call, "umount", "--lazy", str(disk))
-        _wait_for(lambda: disk.stat().st_size > 0)
+        wait_until(lambda: disk.stat().st_size > 0)
 
     def light_fuse(self, writes: int) -> None:
         """Let the power go so many writes from now."""
@@ -128,7 +128,7 @@ def _load_until_cut(disk, point, ledger, command, workers) -> None:
         clients = [Client(server, ledger, Outage(disk)) for _ in range(CLIENTS)]
         for client in clients:
             client.start()
-        _wait_for(lambda: not disk.has_power(), MOST_SECONDS)
+        wait_until(lambda: not disk.has_power(), MOST_SECONDS)
     finally:
         server.kill()
     for client in clients:
@@ -147,13 +147,6 @@ class Outage:
 
     def is_set(self) -> bool:
         return not self._disk.has_power()
-
-
-def _wait_for(condition, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def _end(process: subprocess.Popen) -> None:

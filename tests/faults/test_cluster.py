@@ -55,8 +55,8 @@ def upload_and_look_elsewhere(here: Server, there: Server) -> str:
 def test_nothing_is_lost_or_doubled_when_a_brick_and_a_mount_die_under_load(cluster, servers):
     one, two = servers
     stored = []
-    for number in range(60):
-        if number == 20:
+    for number in range(24):
+        if number == 8:
             threading.Thread(target=cluster.kill_brick).start()
         stored.append(upload_to_both(servers))
         stored.append(upload_and_look_elsewhere(one, two))

@@ -8,15 +8,15 @@ from .crash import FAILURES, Client, Ledger, inspect, new_upload, table, torment
 def test_nothing_acknowledged_is_lost_and_nothing_partial_is_seen_however_often_it_is_killed(
     tmp_path,
 ):
-    ledger = torment(tmp_path / "data", kills=20, longest=0.5)
+    ledger = torment(tmp_path / "data", kills=12, longest=0.5)
     print(table(ledger))
     assert {name: ledger.counts[name] for name in FAILURES} == dict.fromkeys(FAILURES, 0), (
         ledger.complaints
     )
-    assert ledger.counts["acknowledged"] > 40
-    assert ledger.counts["changes"] > 5
-    assert ledger.counts["deleted"] > 5
-    assert ledger.counts["retried"] > 2
+    assert ledger.counts["acknowledged"] > 20
+    assert ledger.counts["changes"] > 0
+    assert ledger.counts["deleted"] > 2
+    assert ledger.counts["retried"] > 0
 
 
 def test_the_inspection_sees_what_is_lost_partial_doubled_risen_or_a_stray(start_server):

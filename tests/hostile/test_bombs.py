@@ -8,11 +8,10 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 
 import pytest
 from conftest import Server, assert_error, backups_in
-from faults.tracing import worker_of
+from load.mixed import anonymous_mib
 
 MIB = 1024 * 1024
 GZIPPED = {"Content_Encoding": "gzip"}
@@ -25,12 +24,6 @@ def gzip_of_blanks(mebibytes: int) -> bytes:
     compressor = zlib.compressobj(wbits=31)
     piece = b" " * MIB
     return b"".join(compressor.compress(piece) for _ in range(mebibytes)) + compressor.flush()
-
-
-def anonymous_mib(server: Server) -> float:
-    """Memory that the worker has for itself and cannot give back, in MiB."""
-    status = Path(f"/proc/{worker_of(server)}/status").read_text()
-    return int(status.partition("RssAnon:")[2].split()[0]) / 1024
 
 
 @contextmanager

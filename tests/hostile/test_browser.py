@@ -12,19 +12,9 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 import pytest
-from conftest import Server, require_tool, strays_in
+from conftest import Server, strays_in
 from playwright.sync_api import Page
 
-CHROMIUM = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP *.test 127.0.0.1",
-)
 UPLOAD = '{"atoms":["from the attacker"]}'
 ATTEMPTS = {
     "fetch of text": "fetch(url, {method: 'POST', body})",
@@ -133,13 +123,6 @@ def site() -> Iterator[int]:
         yield server.server_port
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser(playwright):
-    browser = playwright.chromium.launch(executable_path=require_tool("chromium"), args=CHROMIUM)
-    yield browser
-    browser.close()
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ import time
 import pytest
 from conftest import Answer, require_tool
 from nginx import running_nginx
-
-from .raw import talk
+from raw import talk
 
 HOST = b"Host: localhost\r\n"
 LENGTH = b"Content-Length: "

@@ -4,21 +4,10 @@ import http.server
 import threading
 
 import pytest
-from conftest import require_tool
+from conftest import CHROMIUM, require_tool
 from nginx import running_nginx
 
-CHROMIUM = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
-    "--host-resolver-rules=MAP *.test 127.0.0.1",
-)
+MICROPHONE = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 
 PAGE = """<!doctype html><title>EOE</title><link rel="icon" href="data:,">
 <style>main { color: rgb(1, 2, 3) }</style>
@@ -170,7 +159,8 @@ def nginx(tmp_path, other):
 
 @pytest.fixture
 def page(playwright):
-    browser = playwright.chromium.launch(executable_path=require_tool("chromium"), args=CHROMIUM)
+    chromium = require_tool("chromium")
+    browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM + MICROPHONE)
     yield browser.new_page()
     browser.close()
 

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import require_tool
+from conftest import require_tool, wait_until
 from nginx import running_nginx
 
 LIMIT = 1_000_000
@@ -74,9 +74,7 @@ class Upstream:
     body = json.dumps({"pad": "x" * 5000}).encode()
 
     def __init__(self, address="127.0.0.1", port=0):
-        self.requests = []
-        self.body_begins = threading.Event()
-        self.answer = lambda request: (200, {"ETag": '"strong"'}, self.body)
+        self.reset()
         upstream = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -114,6 +112,12 @@ class Upstream:
         self.port = self.server.server_port
         threading.Thread(target=self.server.serve_forever, args=[0.01], daemon=True).start()
 
+    def reset(self):
+        """Forget the requests so far and answer as at first."""
+        self.requests = []
+        self.body_begins = threading.Event()
+        self.answer = lambda request: (200, {"ETag": '"strong"'}, self.body)
+
     def stop(self):
         self.server.shutdown()
         self.server.server_close()
@@ -125,18 +129,30 @@ class Upstream:
         self.stop()
 
 
-@pytest.fixture
-def upstream():
+@pytest.fixture(scope="module")
+def shared_upstream():
     with Upstream() as server:
         yield server
 
 
 @pytest.fixture
-def nginx(tmp_path, site, upstream):
-    with running_nginx(
-        tmp_path / "nginx", site, f"127.0.0.1:{upstream.port}", MAX_BODY_BYTES=LIMIT
-    ) as server:
+def upstream(shared_upstream):
+    shared_upstream.reset()
+    return shared_upstream
+
+
+@pytest.fixture(scope="module")
+def shared_nginx(tmp_path_factory, site, shared_upstream):
+    address = f"127.0.0.1:{shared_upstream.port}"
+    directory = tmp_path_factory.mktemp("nginx")
+    with running_nginx(directory, site, address, MAX_BODY_BYTES=LIMIT) as server:
         yield server
+
+
+@pytest.fixture
+def nginx(shared_nginx, upstream):
+    """An nginx in front of ``upstream``, for all tests that need no other settings."""
+    return shared_nginx
 
 
 def ask(nginx, path, method="GET", headers=None, body=None, host=None):
@@ -294,8 +310,9 @@ def test_the_owner_sets_the_content_security_policy(tmp_path, site, upstream):
         assert ask(nginx, "/")[1]["content-security-policy"] == policy
 
 
-def test_nginx_starts_without_a_warning(nginx):
-    assert nginx.log() == ""
+def test_nginx_starts_without_a_warning(tmp_path, site):
+    with running_nginx(tmp_path, site, "127.0.0.1:1") as nginx:
+        assert nginx.log() == ""
 
 
 # --- what reaches the backup server ---------------------------------------------------------------
@@ -353,7 +370,7 @@ def test_credentials_and_encodings_go_through_and_the_query_stays_out_of_the_log
     ask(nginx, "/api/backup?key=k3y", method="POST", headers=sent, body=b"zipped")
     assert sent.items() <= dict(upstream.requests[0].headers).items()
     assert upstream.requests[0].body == b"zipped"
-    wait_for(lambda: "POST /api/backup 200" in nginx.log())
+    wait_until(lambda: "POST /api/backup 200" in nginx.log())
     assert "s3cret" not in nginx.log()
     assert "k3y" not in nginx.log()
 
@@ -674,15 +691,8 @@ def test_a_backup_container_with_a_new_address_is_followed(tmp_path, site):
         with Upstream("127.0.0.3", old.port) as new:
             old.stop()
             names.address = "127.0.0.3"
-            wait_for(lambda: ask(nginx, "/api/health")[0] == 200)
+            wait_until(lambda: ask(nginx, "/api/health")[0] == 200)
             assert len(new.requests) >= 1
-
-
-def wait_for(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 # --- with the real backup server behind -----------------------------------------------------------

@@ -163,11 +163,21 @@ def check_digest(text: Text) -> None:
 
 
 def _own_head(text: Text, end: int, size: int) -> Head:
+    try:
+        text[:end].decode()  # msgspec does not look at what it leaves as JSON text
+    except UnicodeDecodeError as error:
+        raise DamagedBackup(f"Its head is not valid UTF-8 (byte {error.start}).") from error
     head = _decode_head(text[:end].removesuffix(b",") + b"}")
     head.data_start = end + len(_DATA)
     head.size = head.data_start + sum(head.layout.data) + len(b"}\n")
     if head.size != size:
         raise DamagedBackup(f"It has {size} bytes where {head.size} were written.")
+    if head.counts.keys() != set(CATEGORIES):
+        raise DamagedBackup("Its head does not count every category.")
+    for name in CATEGORIES:
+        start, length = getattr(head.layout, name)
+        if not 0 <= start <= start + length <= head.layout.data[1]:
+            raise DamagedBackup(f"Its head gives {name} a place outside data.")
     return head
 
 

@@ -35,7 +35,7 @@ FILE_SYSTEMS = {
 }
 #: The power goes within so many writes, or seconds of a load that makes fewer.
 MOST_WRITES = 600
-MOST_SECONDS = 20
+MOST_SECONDS = 60
 UNSYNCED = [
     sys.executable,
     "-c",

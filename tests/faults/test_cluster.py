@@ -75,12 +75,11 @@ def test_nothing_is_lost_or_doubled_when_a_brick_and_a_mount_die_under_load(clus
 
 
 def lose_a_mount_in_mid_upload(cluster: Cluster, server: Server, stored: list[str]) -> list[int]:
-    """Upload until the mount has been killed; return the statuses."""
+    """Upload until the mount has been killed, once one upload went through; return the statuses."""
     body = {"atoms": ["x" * 5_000_000]}
     statuses = []
-    killer = threading.Timer(1.5, cluster.kill_mount, [cluster.mounts[1]])
-    killer.start()
-    deadline = time.monotonic() + 30
+    killer = threading.Timer(0.5, cluster.kill_mount, [cluster.mounts[1]])
+    deadline = time.monotonic() + 90
     while 503 not in statuses and time.monotonic() < deadline:
         try:
             answer = server.post("/api/backup", body)
@@ -89,5 +88,7 @@ def lose_a_mount_in_mid_upload(cluster: Cluster, server: Server, stored: list[st
         statuses.append(answer.status)
         if answer.status == 201:
             stored.append(answer.json["id"])
+            if len(statuses) == 1:
+                killer.start()
     killer.join()
     return statuses

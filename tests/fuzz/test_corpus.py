@@ -1,0 +1,21 @@
+"""What fuzzing starts from, and all that it has ever found."""
+
+import pytest
+
+from .__main__ import CORPUS
+from .readers import CHECKS
+from .requests import check
+
+INPUTS = [path for name in CHECKS for path in sorted((CORPUS / name).iterdir())]
+REQUESTS = sorted((CORPUS / "http").iterdir())
+
+
+@pytest.mark.parametrize("path", INPUTS, ids=lambda path: path.name)
+def test_a_reader_takes_or_refuses_it_as_pythons_own_would(path):
+    CHECKS[path.parent.name](path.read_bytes())
+
+
+@pytest.mark.parametrize("path", REQUESTS, ids=lambda path: path.name)
+def test_a_half_valid_request_is_answered_in_json_or_its_connection_ends(server, path):
+    check(server, path.read_bytes())
+    assert server.get("/api/health").status == 200

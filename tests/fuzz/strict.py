@@ -20,19 +20,22 @@ def read(text: bytes) -> Any:
     )
 
 
+def _read_object(text: bytes) -> dict | None:
+    try:
+        content = read(text)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
 def _refuse_constant(constant: str) -> None:
     raise ValueError(constant)
 
 
 def read_upload(text: bytes) -> dict | None:
     """Return what an upload says; None if it has to be refused."""
-    try:
-        content = read(text)
-    except ValueError:
-        return None
-    if not isinstance(content, dict):
-        return None
-    if not all(isinstance(content.get(name, []), list) for name in CATEGORIES):
+    content = _read_object(text)
+    if content is None or not all(isinstance(content.get(name, []), list) for name in CATEGORIES):
         return None
     return content if _is_string(content.get("clientTimestamp", "")) else None
 
@@ -57,11 +60,8 @@ def apply(change: bytes, base: dict) -> dict | None:
 
     ``base`` is what ``data`` of the stored backup says.
     """
-    try:
-        asked = read(change)
-    except ValueError:
-        return None
-    if not isinstance(asked, dict):
+    asked = _read_object(change)
+    if asked is None:
         return None
     counts, result = asked.pop("counts", {}), dict(base)
     for name, value in asked.items():

@@ -9,9 +9,9 @@
 # the settings and the storage they are to run with. The volume with the backups is never removed.
 # Settings come from .env (see .env.example). Exits 0 only if everything answered.
 set -euo pipefail
-cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
+cd "$(dirname "${BASH_SOURCE[0]}")"
 
-# With an attestation in it an image that did not change would get another id, and be restarted.
+# An attestation changes with every build, and a container whose image changed is restarted.
 export BUILDX_NO_DEFAULT_ATTESTATIONS=1
 
 main() {

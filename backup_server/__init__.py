@@ -31,7 +31,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.config["MAX_BODY_BYTES"] = settings.max_body_bytes
     app.extensions["backup_storage"] = storage
-    app.url_map.merge_slashes = False  # whose redirects would be HTML
+    app.url_map.merge_slashes = False  # it would redirect, with a page of HTML
     access.register(app, settings)
     errors.register(app)
     app.after_request(_keep_readable)

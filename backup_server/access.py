@@ -53,7 +53,7 @@ def register(app: Flask, settings: Settings) -> None:
         response.headers["X-Content-Type-Options"] = "nosniff"
         if request.method == "OPTIONS" and response.status_code == 200:
             response.status_code = 204
-            response.headers.pop("Content-Type")  # Flask's own, of nothing
+            response.headers.pop("Content-Type")  # Flask sets it without a body, too
         return response
 
 

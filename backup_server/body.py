@@ -23,23 +23,23 @@ from .storage import Storage
 
 #: Seconds without a byte after which a client is given up.
 IDLE_SECONDS = 20
-#: Seconds for which the rest of a refused body is read, so that the client gets to the answer,
-#: and without a byte after which it is not.
+#: Seconds for which the rest of a refused body is read, so that its sender gets to the answer, and
+#: seconds without a byte after which that ends.
 DRAIN_SECONDS, DRAIN_IDLE_SECONDS = 300, 5
 
 #: What is larger is kept in a file.
 IN_MEMORY_BYTES = 64 * 1024
 _CHUNK = 128 * 1024
-# What gunicorn reads ahead it copies anew with each piece that is taken of it.
+# gunicorn copies all that it has read ahead each time a piece of it is taken, so let it read little.
 SocketUnreader.max_body_chunk = _CHUNK
-# More would only be made to keep a processor busy.
+# The most gzip members in a body. Only an attack, which keeps a processor busy, has more.
 _GZIP_MEMBERS = 1000
 _PLAIN_TYPES = ("", "application/json", "text/plain")
 _GZIP_TYPE = "application/gzip"
 
 
 class Limit(NamedTuple):
-    """The most bytes a body may have after decompression, what says so, and what has them."""
+    """The most bytes after decompression; for the error: who sets it, and what it is of."""
 
     size: int
     source: str
@@ -173,7 +173,7 @@ class _Unzipping:
 
 def _incoming(request: Request, limit: Limit) -> Iterator[bytes]:
     """Yield the body as it is sent, the ways in which that can fail turned into our errors."""
-    # Compressed bytes that come to nothing must end too; gzip adds less than this.
+    # Compressed bytes have a limit too, since they may hold nothing. gzip adds less than this.
     most = limit.size + limit.size // 100 + _CHUNK
     received = 0
     while data := _read(request):

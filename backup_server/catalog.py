@@ -141,7 +141,7 @@ class Catalog:
                 yield all_ids[position], entry
 
     def _path(self, backup_id: str) -> str:
-        # A listing looks at thousands of files: joining strings, not Paths, is half as dear.
+        # A listing looks at thousands of files, and joining Paths takes twice as long.
         return f"{self._directory}/{ids.file_name(backup_id)}"
 
     def _open(self, backup_id: str) -> tuple[int, os.stat_result]:

@@ -23,7 +23,7 @@ bind = f"{_host}:{_settings.port}"
 workers = _settings.workers
 worker_class = "backup_server.worker.Worker"
 logger_class = "backup_server.worker.Logger"
-# Of more at once, those are dropped that have sent or taken nothing for longest.
+# When one more comes, the one that has sent or taken nothing for longest is dropped.
 worker_connections = max(1, min(1000, (_files - 100) // 2))
 # Longer than proxies keep an idle connection (60 s in nginx), or one would send a request on a
 # connection that is just being closed.
@@ -35,7 +35,7 @@ accesslog = "-"
 # The heartbeat file; on a disk, a slow one would get the worker killed.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 control_socket_disable = True
-# Headers by which a proxy may set the path that is asked for; none is to.
+# No header may change the path that is asked for.
 forwarder_headers = ""
 
 

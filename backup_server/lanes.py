@@ -28,7 +28,7 @@ class Lane:
         return self._call(work, args) if self._call else work(*args)
 
     def open(self) -> None:
-        """Start the threads, for those who call from this one, which runs gevent's loop."""
+        """Start the threads. Only this thread, which runs gevent's loop, may give them work."""
         from gevent import get_hub
         from gevent.event import AsyncResult
 
@@ -59,8 +59,8 @@ class Lane:
         self._call = call
 
 
-#: A few system calls each: health, keys, small uploads. Two, which pass the interpreter's lock to
-#: and fro less than more do.
+#: A few system calls each: health, keys, small uploads. Only two, since more would hand the
+#: interpreter's lock to each other more often.
 storing = Lane("storing", 2)
 #: Keeping large uploads while they arrive.
 receiving = Lane("receiving", 2)

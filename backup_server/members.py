@@ -27,7 +27,7 @@ MOST_ITEMS = 1_000_000
 Text = bytes | mmap.mmap | memoryview
 
 _CHUNK = 64 * 1024
-# No array this short has items enough to matter.
+# Arrays of fewer bytes have too few items to take much memory.
 _SHORT = 1024 * 1024
 
 STRING = rb'"(?:[^"\\]++|\\.)*+"'
@@ -185,7 +185,7 @@ def _count(value: memoryview) -> int | None:
 def _count_objects(array: memoryview) -> int | None:
     """Count the items of an array of objects; None if there are others, or too many to hold.
 
-    So are all categories. msgspec only passes over what is in the objects.
+    The front end's are all objects. msgspec passes over what is in them.
     """
     seen = 0
 
@@ -204,7 +204,7 @@ def _count_objects(array: memoryview) -> int | None:
 
 
 def _count_by_steps(array: memoryview) -> int:
-    """Count the commas that are in no inner array or object: slow, but in no memory."""
+    """Count the commas that are in no inner array or object: slow, but without memory for each."""
     if _EMPTY_ARRAY.fullmatch(array):
         return 0
     depth = commas = 0

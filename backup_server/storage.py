@@ -45,7 +45,7 @@ _LARGE = 1024 * 1024
 _hashers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hasher")
 #: Somebody's private work: for the server's user alone, also the directories it makes.
 _MODE, _DIRECTORY_MODE = 0o600, 0o700
-#: Ids are said to run ahead of the clock from here on; busy seconds are not worth a word.
+#: When ids are further ahead of the clock than this, the log says so. A few seconds are usual.
 _AHEAD = timedelta(minutes=5)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -95,7 +95,7 @@ class Storage:
     def check(self) -> None:
         """Raise NoRoom or Unavailable if it is plain that no backup can be stored now."""
         with self._using("The storage directory cannot be used"):
-            status = os.statvfs(f"{self.directory}/")  # which a file in its place is not
+            status = os.statvfs(f"{self.directory}/")  # with a slash, a file in its place fails
             if not os.access(self.directory, os.W_OK | os.X_OK):
                 user = os.geteuid()
                 raise Unavailable(
@@ -142,7 +142,7 @@ class Storage:
                 try:
                     return self._add(upload, key)
                 except _IdTaken:
-                    continue  # by a file that .last-id does not know of; an id is given once
+                    continue  # by a file that came without this server; the next id is another one
 
     def find(self, key: str) -> Receipt | None:
         """Return the receipt of the backup stored with this key, once it is durable, or None."""

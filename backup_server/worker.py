@@ -50,7 +50,7 @@ _CHUNK = 64 * 1024
 # The kernel would keep megabytes of what a client does not take, and tell of room only when a third
 # of them has been taken.
 _MOST_UNSENT = 256 * 1024
-# One call would otherwise keep a thread for as long as a fast client takes.
+# The most bytes of a file sent by one call, which keeps a thread for as long as it runs.
 _SEND_AT_ONCE = 8 * 1024 * 1024
 
 
@@ -106,7 +106,7 @@ class Worker(AsyncWorker):
             self._sleep_until_signal(1)
         self.alive = False
         gevent.killall(acceptors)
-        # Who comes now is refused, not left waiting in the kernel's queue until all is over.
+        # A client that comes now is refused at once. In the kernel's queue it would wait in vain.
         for listener in self.sockets:
             listener.close()
         deadline = time.monotonic() + self.cfg.graceful_timeout
@@ -182,7 +182,7 @@ class Worker(AsyncWorker):
                     return
                 request = None
                 patience = self.cfg.keepalive
-                gevent.sleep(0)  # who has sent many requests at once leaves the others their turn
+                gevent.sleep(0)  # one that sent many requests at once must let others have a turn
         except (StopIteration, NoMoreData):
             pass  # the connection was to end, or did
         except OSError:
@@ -325,7 +325,7 @@ class Client(socket.socket):
             self.file_bytes += sent
 
     def _wait_until_answered(self):
-        """Do no more work for who has sent many requests at once and takes no answers."""
+        """Wait until the client has taken the answers to the requests before this one."""
         pause, untaken = 0.001, self._untaken()
         while untaken:
             self.is_waited_for = True
@@ -379,7 +379,7 @@ class Logger(glogging.Logger):
         super().warning(msg, *args, **kwargs)
 
     def access(self, resp, req, environ, request_time):
-        """Log a finished request; the path as it was sent, the query, where secrets hide, not."""
+        """Log a finished request: the path as it was sent, but no query, which may hold a key."""
         # A file sent by sendfile(2) is not counted by gunicorn.
         of_file = getattr(environ.get("gunicorn.socket"), "file_bytes", 0)
         self.access_log.info(

@@ -30,7 +30,7 @@ DRAIN_SECONDS, DRAIN_IDLE_SECONDS = 300, 5
 #: What is larger is kept in a file.
 IN_MEMORY_BYTES = 64 * 1024
 _CHUNK = 128 * 1024
-# gunicorn copies all that it has read ahead each time a piece of it is taken, so let it read little.
+# gunicorn copies what it has read ahead each time a piece of it is taken, so it may read little.
 SocketUnreader.max_body_chunk = _CHUNK
 # The most gzip members in a body. Only an attack, which keeps a processor busy, has more.
 _GZIP_MEMBERS = 1000

@@ -17,6 +17,9 @@ import { search } from './search.js';
 /** Rows of a category that are shown at once. */
 const FIRST = 8;
 
+/** Letters of a title or a device's name that are shown. */
+const LONGEST = 200;
+
 /** What is decided first comes first. */
 const ORDER = ['conflict', 'replace', 'add', 'same'];
 
@@ -121,7 +124,7 @@ function begin(chosen) {
  */
 function describe({ timestamp, data }, chosen) {
   const parts = [
-    typeof data.device === 'string' && data.device && `from ${data.device}`,
+    typeof data.device === 'string' && data.device && `from ${shortened(data.device)}`,
     chosen instanceof File && `backup of ${momentOf(timestamp)}`,
     plural(rows.length, 'record'),
     sizeOf(chosen.size),
@@ -248,7 +251,16 @@ function keysByCategory(those) {
 /** @param {Row} row */
 function titleOf({ key, inBackup }) {
   const title = inBackup.title ?? inBackup.name;
-  return typeof title === 'string' && title ? title : String(key);
+  return shortened(typeof title === 'string' && title ? title : String(key));
+}
+
+/**
+ * What is in a backup is anybody's text, and may be as long as the backup.
+ *
+ * @param {string} text
+ */
+function shortened(text) {
+  return text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
 }
 
 /** @param {Row} row */

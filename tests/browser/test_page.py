@@ -203,11 +203,18 @@ def test_a_backup_of_50_mb_does_not_freeze_the_page(page, server):
 def test_it_is_told_which_device_a_backup_came_from(page, server):
     server.upload({"atoms": [{"slug": "a"}], "device": "<b>Studio</b> Mac"})
     server.upload({"atoms": [{"slug": "a"}, {"slug": "b"}], "device": {"name": 7}})
+    server.upload({"atoms": [{"slug": "a", "title": "long" * 50_000}], "device": "Desk" * 50_000})
     page.reload()
-    about = open_backup(page, 0).locator("#inside-about")
-    assert about.text_content().startswith("2 records · ")
+    dialog = open_backup(page, 0)
+    about = dialog.locator("#inside-about").text_content()
+    assert about.startswith("From Desk")
+    assert len(about) < 250
+    assert len(dialog.locator("li span").text_content()) == 201
     page.keyboard.press("Escape")
     about = open_backup(page, 1).locator("#inside-about")
+    assert about.text_content().startswith("2 records · ")
+    page.keyboard.press("Escape")
+    about = open_backup(page, 2).locator("#inside-about")
     assert about.text_content().startswith("From <b>Studio</b> Mac · 1 record · ")
 
 

@@ -25,6 +25,7 @@ const ORDER = ['conflict', 'replace', 'add', 'same'];
 
 const HERE = { conflict: 'newer here', replace: 'differs here', add: 'not here', same: 'same here' };
 
+const shown = byId('inside-dialog', HTMLDialogElement);
 const list = byId('inside-list', HTMLDivElement);
 const tools = byId('inside-tools', HTMLDivElement);
 const query = byId('inside-search', HTMLInputElement);
@@ -62,7 +63,10 @@ const dialog = formDialog('inside-dialog', async () => {
   done(result);
 });
 
-byId('inside-dialog', HTMLDialogElement).addEventListener('close', forget);
+shown.addEventListener('close', () => {
+  // The event comes later than the closing; the dialog may show another backup by then.
+  if (!shown.open) forget();
+});
 query.addEventListener('input', find);
 all.addEventListener('change', () => tick(found.filter(isMissed), all.checked));
 

@@ -283,6 +283,19 @@ def test_what_is_read_too_late_is_not_shown_elsewhere(page, server):
     assert atom_titles(page) == ["Moth"]
 
 
+def test_a_backup_that_is_opened_in_the_instant_another_is_closed_is_shown(page, server):
+    server.upload({"atoms": [{"slug": "a", "title": "Hum"}]})
+    page.reload()
+    open_backup(page)
+    page.evaluate(
+        """() => {
+            document.getElementById('inside-dialog').close();
+            document.querySelector('.actions button').click();
+        }"""
+    )
+    page.get_by_role("dialog").get_by_role("checkbox", name="Hum").wait_for()
+
+
 def test_a_file_that_is_no_backup_is_told(page):
     dialog = choose_file(page, b"a shopping list", "list.txt")
     assert dialog.get_by_role("alert").text_content() == "list.txt is no backup: it is not JSON"

@@ -1,9 +1,9 @@
 """Which backups there are: their ids and heads, kept in memory for as long as they hold.
 
 The directory is read again when its stamp has changed, or is too fresh to be trusted; a file's head
-when the file's has. So listing costs nothing for how large the backups are, and needs no index on
-the disk that could disagree with the files. A file of the Express server has no head of its own and
-is parsed whole, one at a time, once a process.
+when the file's has, or is. So listing costs nothing for how large the backups are, and needs no
+index on the disk that could disagree with the files. A file of the Express server has no head of
+its own and is parsed whole, one at a time, once a process (twice if it has just been changed).
 """
 
 import errno
@@ -13,8 +13,9 @@ import stat
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -24,8 +25,8 @@ from .errors import DamagedBackup, UnknownBackup
 
 log = logging.getLogger("backup_server")
 
-#: What changes when a file is edited or replaced: inode, size, mtime and ctime in nanoseconds.
-Stamp = tuple[int, int, int, int]
+#: What changes with a directory or file: device, inode, size, mtime and ctime in nanoseconds.
+Stamp = tuple[int, int, int, int, int]
 
 # A change may leave a stamp as it is for as long as the file system's clock stands still: 10 ms at
 # the most on Linux (jiffies), up to 2 s where times are whole seconds. Until then a stamp proves
@@ -33,12 +34,48 @@ Stamp = tuple[int, int, int, int]
 # process's own clock, so no host's clock need agree with another's.
 _TICK_SECONDS = 0.05
 _COARSE_TICK_SECONDS = 2.5
+# A file that was changed so long ago, by its ctime and this host's clock, is past all that; or each
+# head would be read twice. It is as far as the clocks of hosts that share a directory may differ.
+_OLD_SECONDS = 60
 
+_CHUNK = 4096
 #: The largest file without a head that is parsed, in bytes. The Express server took 50 MB.
 LARGEST_EXPRESS = 512 * 1024 * 1024
 
 # What keeps this process from opening any file at all.
 _NOT_OF_ONE_FILE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN, errno.ESTALE)
+
+
+class _Known(NamedTuple):
+    """What was read of a file, and whether its stamp proves that it is still so."""
+
+    stamp: Stamp
+    first_seen: float
+    is_proved: bool
+    value: Any
+
+
+class _Memory:
+    """What was read of files, by id, each read again when its file may have changed."""
+
+    def __init__(self):
+        self._known: dict[str, _Known] = {}
+
+    def get(self, backup_id: str, status: os.stat_result, read: Callable[[], Any]) -> Any:
+        """Return what ``read`` gives for a file that has just had this status."""
+        known, stamp = self._known.get(backup_id), _stamp(status)
+        is_same = known is not None and known.stamp == stamp
+        if is_same and known.is_proved:
+            return known.value
+        now = time.monotonic()  # before it is read, so that a change in between counts as later
+        first_seen = known.first_seen if is_same else now
+        is_proved = now - first_seen > _tick(status) or time.time() - status.st_ctime > _OLD_SECONDS
+        value = read()
+        self._known[backup_id] = _Known(stamp, first_seen, is_proved, value)
+        return value
+
+    def forget(self, backup_id: str) -> None:
+        self._known.pop(backup_id, None)
 
 
 class Catalog:
@@ -50,13 +87,13 @@ class Catalog:
     def __init__(self, directory: Path):
         self._directory = directory
         self._lock = threading.Lock()
-        self._stamp: tuple | None = None
+        self._stamp: Stamp | None = None
         self._first_seen = 0.0
         self._settled = False
         self._names: set[str] = set()
         self._ids: list[str] = []
-        self._entries: dict[str, tuple[Stamp, bytes | None]] = {}
-        self._parsed: dict[str, tuple[Stamp, Head | DamagedBackup]] = {}
+        self._entries = _Memory()
+        self._parsed = _Memory()
         self._parsing = threading.Lock()
         self._reported: set[tuple[str, str]] = set()
 
@@ -65,8 +102,7 @@ class Catalog:
         with self._lock:
             status = os.stat(self._directory)
             # A program that brings a copy back may set mtime to the past, but none can set ctime.
-            stamp = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
-            now = time.monotonic()
+            stamp, now = _stamp(status), time.monotonic()
             if stamp != self._stamp:
                 self._stamp, self._first_seen, self._settled = stamp, now, False
             if not self._settled:
@@ -102,7 +138,7 @@ class Catalog:
         if document.has_head(text):
             head = document.read_head(text, status.st_size)
         else:
-            head = self._express_head(descriptor, status, backup_id)
+            head = self._express_head(descriptor, backup_id)
         head.id = backup_id
         return head
 
@@ -112,12 +148,8 @@ class Catalog:
         A file that somebody edits or replaces is read anew.
         """
         try:
-            stamp = _stamp(os.stat(self._path(backup_id), follow_symlinks=False))
-            known, entry = self._entries.get(backup_id, (None, None))
-            if known != stamp:
-                entry = self._read_entry(backup_id)
-                self._entries[backup_id] = stamp, entry
-            return entry
+            status = os.stat(self._path(backup_id), follow_symlinks=False)
+            return self._entries.get(backup_id, status, lambda: self._read_entry(backup_id))
         except OSError as error:
             if error.errno != errno.ENOENT and not self.passes_over(backup_id, error):
                 raise
@@ -132,9 +164,10 @@ class Catalog:
             log.error("%s is left out: %s", ids.file_name(backup_id), error)
         return True
 
-    def newest_first(self, before: str | None = None) -> Iterator[tuple[str, bytes]]:
-        """Yield id and entry of every readable backup whose id is less than ``before``."""
-        all_ids = self.ids()
+    def newest_first(
+        self, all_ids: list[str], before: str | None = None
+    ) -> Iterator[tuple[str, bytes]]:
+        """Yield id and entry of every readable one of these whose id is less than ``before``."""
         start = len(all_ids) if before is None else bisect_left(all_ids, before)
         for position in range(start - 1, -1, -1):
             if (entry := self.entry(all_ids[position])) is not None:
@@ -168,13 +201,11 @@ class Catalog:
             self.passes_over(backup_id, error)
             return None
 
-    def _express_head(self, descriptor: int, status: os.stat_result, backup_id: str) -> Head:
+    def _express_head(self, descriptor: int, backup_id: str) -> Head:
         """Parse a file without a head, unless that was done before; raise DamagedBackup."""
         with self._parsing:  # one at a time, since each takes its size in memory
-            stamp, parsed = self._parsed.get(backup_id, (None, None))
-            if stamp != _stamp(status):
-                parsed = _parse(descriptor, status.st_size)
-                self._parsed[backup_id] = _stamp(status), parsed
+            status = os.fstat(descriptor)
+            parsed = self._parsed.get(backup_id, status, lambda: _parse(descriptor, status.st_size))
         if isinstance(parsed, DamagedBackup):
             raise DamagedBackup(str(parsed))
         return parsed
@@ -189,8 +220,8 @@ class Catalog:
             gone = {ids.id_of(name) for name in removed}
             self._ids = [known for known in self._ids if known not in gone]
             for backup_id in gone:
-                self._entries.pop(backup_id, None)
-                self._parsed.pop(backup_id, None)
+                self._entries.forget(backup_id)
+                self._parsed.forget(backup_id)
         if new := [backup_id for name in added if (backup_id := ids.id_of(name))]:
             self._ids = sorted(self._ids + new)
         self._names = names
@@ -200,6 +231,9 @@ def read_whole(descriptor: int, size: int) -> bytes:
     """Read a file of so many bytes that has no head; raise DamagedBackup if it cannot be one."""
     if size > LARGEST_EXPRESS:
         raise DamagedBackup(f"It has {size} bytes, and no head that says so.")
+    # Looked at first, since a file that lost its end, or has a wrong one, may be a large one.
+    if not os.pread(descriptor, _CHUNK, max(0, size - _CHUNK)).rstrip().endswith(b"}"):
+        raise DamagedBackup("It does not end like a backup.")
     # Read, not mapped: a mapped file that fails to be read kills the process (SIGBUS).
     return os.pread(descriptor, size, 0)
 
@@ -212,11 +246,17 @@ def _parse(descriptor: int, size: int) -> Head | DamagedBackup:
 
 
 def _stamp(status: os.stat_result) -> Stamp:
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
 
 
 def _tick(status: os.stat_result) -> float:
-    """Return for how many seconds this directory's times may stand still."""
+    """Return for how many seconds the times of this directory or file may stand still."""
     is_coarse = status.st_mtime_ns % 10**9 == 0 or status.st_ctime_ns % 10**9 == 0
     return _COARSE_TICK_SECONDS if is_coarse else _TICK_SECONDS
 

@@ -80,7 +80,7 @@ class Storage:
         status = os.stat(self.directory)
         self._identity = status.st_dev, status.st_ino
         self.sweep()
-        self._note_greatest(self.catalog.ids())
+        self._all_ids()
         try:
             self.check()
         except BackupError as error:  # what is stored can be read all the same
@@ -172,8 +172,7 @@ class Storage:
     def open_latest(self) -> tuple[BinaryIO, Head]:
         """Open the newest readable backup; raise UnknownBackup if there is none."""
         with self._using("The backups could not be listed"):
-            self._note_greatest(self.catalog.ids())
-            for backup_id, _ in self.catalog.newest_first():
+            for backup_id, _ in self.catalog.newest_first(self._all_ids()):
                 try:
                     return self._open(backup_id)
                 except UnknownBackup:
@@ -186,9 +185,8 @@ class Storage:
     def page(self, limit: int | None, before: str | None) -> tuple[list[bytes], str | None]:
         """Return listing entries as JSON, newest first, and the id to go on before, if any."""
         with self._using("The backups could not be listed"):
-            self._note_greatest(self.catalog.ids())
             entries, last = [], None
-            for backup_id, entry in self.catalog.newest_first(before):
+            for backup_id, entry in self.catalog.newest_first(self._all_ids(), before):
                 if len(entries) == limit:
                     return entries, last
                 entries.append(entry)
@@ -354,17 +352,18 @@ class Storage:
             log.warning("ids run ahead of the clock: %s is given at %s", backup_id, iso(now))
         return backup_id
 
-    def _note_greatest(self, all_ids: list[str]) -> None:
-        """Let new ids be greater than those of files that came without this server."""
-        if not all_ids or all_ids[-1] <= self._greatest:
-            return
-        self._greatest = all_ids[-1]
-        try:
-            with self._exclusive() as descriptor:
-                if _read_id(descriptor) < self._greatest:
-                    _write_id(descriptor, self._greatest)
-        except OSError as error:  # nothing can be stored now, and what is there can be read
-            log.error(".last-id cannot be written: %s", error)
+    def _all_ids(self) -> list[str]:
+        """Return all ids, and let new ones be greater, whichever program brought these here."""
+        all_ids = self.catalog.ids()
+        if all_ids and all_ids[-1] > self._greatest:
+            self._greatest = all_ids[-1]
+            try:
+                with self._exclusive() as descriptor:
+                    if _read_id(descriptor) < self._greatest:
+                        _write_id(descriptor, self._greatest)
+            except OSError as error:  # nothing can be stored now, and what is there can be read
+                log.error(".last-id cannot be written: %s", error)
+        return all_ids
 
     @contextmanager
     def _exclusive(self) -> Iterator[int]:

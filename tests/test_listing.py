@@ -430,6 +430,46 @@ def whole_seconds(tmp_path):
         yield point
 
 
+@pytest.fixture(params=["this file system", "whole seconds"])
+def any_times(request, tmp_path):
+    """A directory where a clock stands still for milliseconds, and one where for a second."""
+    if request.param == "whole seconds":
+        return request.getfixturevalue("whole_seconds")
+    return tmp_path
+
+
+def test_a_file_edited_again_before_the_clock_moves_is_listed_as_it_is_served(
+    any_times, start_server
+):
+    server = start_server(any_times / "data")
+    receipt = server.upload({"atoms": [1, 2]})
+    path = server.data_dir / file_name(receipt["id"])
+    text = path.read_bytes()
+    for number in range(40):
+        count = number % 10
+        path.write_bytes(text.replace(b'"atoms":2', b'"atoms":%d' % count))  # of the same size
+        assert page(server)["backups"][0]["counts"]["atoms"] == count
+        assert server.get("/api/backup/latest").json["counts"]["atoms"] == count
+
+
+def test_an_express_file_edited_again_before_the_clock_moves_is_read_as_it_is(
+    any_times, start_server
+):
+    server = start_server(any_times / "data")
+    backup_id = "2026-11-23T02-25-18-004Z-8t44"
+    path = server.data_dir / file_name(backup_id)
+    asked = {"backupId": backup_id, "items": ["snapshots"]}
+    for number in range(20):
+        # Of one size, but what is where differs.
+        atoms, snapshots = [1] * (number % 10), [number % 10] * (9 - number % 10)
+        data = {"atoms": atoms, "snapshots": snapshots, "x": "y" * (not (atoms and snapshots))}
+        document = json.dumps({"id": backup_id, "timestamp": "t", "data": data})
+        path.write_text(document.ljust(120))
+        counts = page(server)["backups"][0]["counts"]
+        assert (counts["atoms"], counts["snapshots"]) == (len(atoms), len(snapshots))
+        assert server.post("/api/restore", asked).json["data"] == {"snapshots": snapshots}
+
+
 def test_what_was_acknowledged_is_listed_where_times_are_whole_seconds(whole_seconds, start_server):
     servers = [start_server(whole_seconds / "data") for _ in range(2)]
     for number in range(24):

@@ -12,8 +12,7 @@ _SECOND = r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d"
 _OURS = re.compile(rf"({_SECOND})(?:-(\d{{4}}))?", re.ASCII)
 _ID = re.compile(rf"{_SECOND}(?:-\d{{4}}|-\d{{3}}Z-[0-9a-z]{{1,12}})?", re.ASCII)
 _FILE_NAME = re.compile(rf"backup-({_ID.pattern})\.json", re.ASCII)
-#: How a moment begins an id, for strftime.
-FORMAT = "%Y-%m-%dT%H-%M-%S"
+_FORMAT = "%Y-%m-%dT%H-%M-%S"
 
 
 def is_id(text: str) -> bool:
@@ -38,7 +37,7 @@ def next_id(last: str, now: datetime) -> str:
     ``last`` may be empty. Where the clock stands behind it (a step back, or more than 9,999
     backups in a second), order is kept and the id runs ahead of the clock.
     """
-    second = now.strftime(FORMAT)
+    second = now.strftime(_FORMAT)
     if second > last:
         return second
     ours = _OURS.fullmatch(last)
@@ -46,7 +45,15 @@ def next_id(last: str, now: datetime) -> str:
         return f"{ours[1]}-{int(ours[2] or 0) + 1:04}"
     # An Express id's milliseconds, or a counter at its end, leave no room behind them.
     try:
-        moment = datetime.strptime(last[:19], FORMAT).replace(tzinfo=UTC)
-        return (moment + timedelta(seconds=1)).strftime(FORMAT)
+        moment = datetime.strptime(last[:19], _FORMAT).replace(tzinfo=UTC)
+        return (moment + timedelta(seconds=1)).strftime(_FORMAT)
     except (ValueError, OverflowError):  # a file named by hand, on no day of the calendar
         return second
+
+
+def is_ahead(backup_id: str, now: datetime, by: timedelta) -> bool:
+    """Tell whether an id is of a time that is further ahead than this."""
+    try:
+        return backup_id > (now + by).strftime(_FORMAT)
+    except OverflowError:  # there is no time after the year 9999
+        return False

@@ -22,9 +22,11 @@ import logging
 import os
 import re
 import secrets
+import stat
 import tempfile
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -40,9 +42,15 @@ from .upload import Upload
 log = logging.getLogger("backup_server")
 
 _TEMPORARY = re.compile(r"\.upload-[0-9a-z_]{8,32}\.tmp", re.ASCII)
+_LAST_ID, _KEYS = ".last-id", ".keys"
 _CHUNK = 256 * 1024
+# What must still fit for the server to be healthy: an ordinary upload, with what a copy-on-write
+# file system sets aside for its names.
+_PROBE = bytes(64 * 1024)
 _LARGE = 1024 * 1024
 _hashers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hasher")
+# How many bytes .last-id has: more than the longest id.
+_RECORD = 64
 #: Somebody's private work: for the server's user alone, also the directories it makes.
 _MODE, _DIRECTORY_MODE = 0o600, 0o700
 #: When ids are further ahead of the clock than this, the log says so. A few seconds are usual.
@@ -64,10 +72,12 @@ class Storage:
     def __init__(self, directory: Path):
         self.directory = directory
         self.catalog = Catalog(directory)
-        self._last_id = directory / ".last-id"
-        self._keys = directory / ".keys"
+        self._last_id = directory / _LAST_ID
+        self._keys = directory / _KEYS
+        self._held: int | None = None
         self._identity: tuple[int, int] | None = None
         self._greatest = ""
+        self._links = False
         self._probed = float("-inf")
 
     def prepare(self) -> None:
@@ -77,8 +87,7 @@ class Storage:
         below is not to be mistaken for it.
         """
         _make_durably(self.directory)
-        status = os.stat(self.directory)
-        self._identity = status.st_dev, status.st_ino
+        self._hold()
         self.sweep()
         self._all_ids()
         try:
@@ -96,12 +105,8 @@ class Storage:
         """Raise NoRoom or Unavailable if it is plain that no backup can be stored now."""
         with self._using("The storage directory cannot be used"):
             status = os.statvfs(f"{self.directory}/")  # with a slash, a file in its place fails
-            if not os.access(self.directory, os.W_OK | os.X_OK):
-                user = os.geteuid()
-                raise Unavailable(
-                    f"The storage directory {self.directory} cannot be written by user {user}; "
-                    f"if it is another user's, let root run: chown -R {user} {self.directory}."
-                )
+            for directory in (self.directory, self._keys):
+                _check_writable(directory)
             self._probe()
         # Some network file systems report no totals at all.
         if (status.f_blocks and not status.f_bavail) or (status.f_files and not status.f_favail):
@@ -113,10 +118,12 @@ class Storage:
             return
         try:
             os.close(self._open_last_id())
+            if not self._links:
+                self._try_link()
             with tempfile.TemporaryFile(
                 dir=self.directory, prefix=".upload-", suffix=".tmp"
             ) as file:
-                file.write(bytes(4096))  # a quota is asked when room is reserved
+                file.write(_PROBE)  # disk and quota are asked when room is reserved
         except OSError as error:
             # Many connections, which go away: nothing is wrong with the directory.
             if error.errno not in (errno.EMFILE, errno.ENFILE):
@@ -124,7 +131,23 @@ class Storage:
         else:
             self._probed = time.monotonic()
 
-    def receiving(self) -> "_explained":
+    def _try_link(self) -> None:
+        """Give a file two names, as an upload needs it, and as FAT and exFAT cannot."""
+        with self._temporary() as (_, path):
+            other = path.with_name(f".upload-{secrets.token_hex(8)}.tmp")
+            try:
+                os.link(path, other)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+                    raise
+                raise Unavailable(
+                    f"The file system of {self.directory} has no hard links, which uploads need; "
+                    "use another one, such as ext4."
+                ) from error
+            os.unlink(other)
+        self._links = True
+
+    def receiving(self) -> "_Using":
         """Explain what fails while a body is received into a file that :meth:`spool` opened."""
         return self._using("The upload cannot be received")
 
@@ -142,7 +165,7 @@ class Storage:
                 try:
                     return self._add(upload, key)
                 except _IdTaken:
-                    continue  # by a file that came without this server; the next id is another one
+                    self._all_ids()  # it is a file's that came without this server; the next is greater
 
     def find(self, key: str) -> Receipt | None:
         """Return the receipt of the backup stored with this key, once it is durable, or None."""
@@ -198,28 +221,43 @@ class Storage:
         with self._using("The backup could not be deleted"):
             try:
                 key = self.catalog.head(backup_id).key
-            except DamagedBackup:
-                key = None
+            except (DamagedBackup, OSError, MemoryError):
+                key = None  # what cannot be read can be deleted all the same
             with self._exclusive_if_possible():
                 try:
                     os.unlink(self.directory / ids.file_name(backup_id))
                 except FileNotFoundError:
                     raise UnknownBackup("There is no backup with this id.") from None
                 self.catalog.changed()
-                if key is not None and self._target(key) == backup_id:
-                    os.unlink(self._keys / key)
+                if key is not None:
+                    self._forget(key, backup_id)
             self._sync(None)
 
-    def _using(self, what: str) -> "_explained":
-        """Make sure that the directory is the one it was; explain what then fails."""
-        with _explained(what):
-            status = os.stat(self.directory)
+    def _hold(self) -> None:
+        """Take note of the directory, and keep it open: no other one is given its inode then."""
+        self._held = os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._held)
+        status = os.fstat(self._held)
+        self._identity = status.st_dev, status.st_ino
+
+    def _using(self, what: str) -> "_Using":
+        return _Using(what, self._check_identity)
+
+    def _check_identity(self) -> None:
+        status = os.stat(self.directory)
         if self._identity not in (None, (status.st_dev, status.st_ino)):
             raise Unavailable(
-                f"{what}: {self.directory} is not the directory this server started with, as if "
-                "its disk had been unmounted; bring that back, or restart the server."
+                f"{self.directory} is not the directory this server started with, as if its disk "
+                "had been unmounted; bring that back, or restart the server."
             )
-        return _explained(what)
+
+    def _forget(self, key: str, backup_id: str) -> None:
+        """Remove the key of a deleted backup; should it stay, it dangles and counts for nothing."""
+        try:
+            if self._target(key) == backup_id:
+                os.unlink(self._keys / key)
+        except OSError as error:
+            log.error(".keys/%s stays, and leads nowhere: %s", key, error)
 
     def _open(self, backup_id: str) -> tuple[BinaryIO, Head]:
         descriptor, status = self.catalog.open(backup_id)
@@ -294,7 +332,9 @@ class Storage:
                 return first
             if (self.directory / ids.file_name(backup_id)).exists():
                 raise _IdTaken  # or the key would lead to a backup that is not this one
-            self._keys.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
+            if not self._keys.is_dir():
+                self._clear_way(self._keys)
+                self._keys.mkdir(mode=_DIRECTORY_MODE)
             self._clear_way(self._keys / key)
             # First the key: a crash in between leaves a link that dangles, not a second backup.
             os.symlink(Path("..") / ids.file_name(backup_id), self._keys / key)
@@ -330,25 +370,30 @@ class Storage:
             head = self.catalog.head(backup_id)
         except (UnknownBackup, DamagedBackup):
             return None
+        except OSError as error:
+            # Better stored twice than refused for as long as a bad sector stays.
+            if not self.catalog.passes_over(backup_id, error):
+                raise
+            return None
         return head.receipt() if head.key == key else None
 
     def _target(self, key: str) -> str | None:
         try:
             return ids.id_of(os.path.basename(os.readlink(self._keys / key)))
-        except FileNotFoundError:
-            return None
         except OSError as error:
-            if error.errno != errno.EINVAL:  # it is no link
+            # It is no link, or .keys is no directory.
+            if error.errno not in (errno.ENOENT, errno.EINVAL, errno.ENOTDIR, errno.ELOOP):
                 raise
             return None
 
     def _next_id(self, now: datetime) -> str:
         with self._exclusive() as descriptor:
             last = _read_id(descriptor) or max(self.catalog.ids(), default="")
-            backup_id = ids.next_id(last, now)
+            # Somebody may have put back an old .last-id.
+            backup_id = ids.next_id(max(last, self._greatest), now)
             _write_id(descriptor, backup_id)
         self._greatest = max(self._greatest, backup_id)
-        if backup_id > (now + _AHEAD).strftime(ids.FORMAT):
+        if ids.is_ahead(backup_id, now, _AHEAD):
             log.warning("ids run ahead of the clock: %s is given at %s", backup_id, iso(now))
         return backup_id
 
@@ -371,9 +416,8 @@ class Storage:
 
         Yields the open ``.last-id``, whose closing, as the death of the process, releases the lock.
         """
-        descriptor = self._open_last_id()
+        descriptor = self._lock()
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield descriptor
         finally:
             os.close(descriptor)
@@ -382,20 +426,38 @@ class Storage:
     def _exclusive_if_possible(self) -> Iterator[None]:
         """Hold the lock, unless there is no room to make it: then no upload can hold it either."""
         try:
-            descriptor = self._open_last_id()
+            descriptor = self._lock()
         except OSError as error:
             if error.errno not in _FULL:
                 raise
             yield
             return
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
 
+    def _lock(self) -> int:
+        while True:
+            descriptor = self._open_last_id()
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                # If it was removed meanwhile, others lock a new one.
+                if os.fstat(descriptor).st_nlink:
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+
     def _open_last_id(self) -> int:
-        return os.open(self._last_id, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+        # Neither a link, whose target would be overwritten, nor a pipe, which holds nothing.
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(self._last_id, flags, _MODE)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "It is not a file", str(self._last_id))
+        return descriptor
 
     def _sync(self, key: str | None) -> None:
         """Make the directory's entries durable, those of the keys first if there is one."""
@@ -404,36 +466,65 @@ class Storage:
         _sync_directory(self.directory)
 
 
-class _explained:
-    """Turn an OSError into NoRoom or Unavailable, with what could not be done and why.
+class _Using:
+    """Check the directory before and after something is done in it; explain what fails.
 
-    Not a generator: on Python 3.12 and 3.13 an exception caught in one refers to itself, and would
-    keep the upload's file, which has no name but takes room, until the garbage is collected.
+    Turns an OSError into NoRoom or Unavailable. Not a generator: on Python 3.12 and 3.13 an
+    exception caught in one refers to itself, and would keep the upload's file, which has no name
+    but takes room, until the garbage is collected.
     """
 
-    def __init__(self, what: str):
+    def __init__(self, what: str, check: Callable[[], None]):
         self._what = what
+        self._check = check
 
     def __enter__(self) -> None:
-        pass
+        try:
+            self._check()
+        except OSError as error:
+            self._explain(error)
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if not isinstance(error, OSError):
-            return
-        sentence = f"{self._what}: {error.strerror or error}."
-        if error.errno in _FULL:
-            raise NoRoom(sentence) from error
-        raise Unavailable(sentence) from error
+        if error is None:
+            self.__enter__()
+        elif isinstance(error, OSError):
+            self._explain(error)
+
+    def _explain(self, error: OSError) -> None:
+        reason = error.strerror or str(error)
+        name = os.path.basename(str(error.filename or ""))
+        if name in (_LAST_ID, _KEYS):
+            reason = f"{name}: {reason}"
+        kind = NoRoom if error.errno in _FULL else Unavailable
+        raise kind(f"{self._what}: {reason}.") from error
 
 
 def _make_durably(directory: Path) -> None:
     """Make a directory and its parents, each synced into the one above it."""
-    if directory.is_dir():
-        return
     parent = directory.absolute().parent
-    _make_durably(parent)
-    directory.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
-    _sync_directory(parent)
+    if not directory.is_dir():
+        _make_durably(parent)
+        directory.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
+        _sync_directory(parent)
+        return
+    try:
+        # Who made it may not have come to this.
+        _sync_directory(parent)
+    except OSError as error:
+        log.warning("%s cannot be synced: %s", parent, error)
+
+
+def _check_writable(directory: Path) -> None:
+    """Raise Unavailable if a directory is there and this process may not write to it."""
+    if os.access(directory, os.W_OK | os.X_OK) or not directory.is_dir():
+        return
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        raise Unavailable(f"{directory} cannot be written: its file system is read-only.")
+    user = os.geteuid()
+    raise Unavailable(
+        f"The storage directory {directory} cannot be written by user {user}; "
+        f"if it is another user's, let root run: chown -R {user} {directory}."
+    )
 
 
 def _sync_directory(directory: Path) -> None:
@@ -446,12 +537,12 @@ def _sync_directory(directory: Path) -> None:
 
 def _read_id(descriptor: int) -> str:
     """Return the newest id given, or nothing where that is not known."""
-    last = os.pread(descriptor, 64, 0).decode(errors="replace").strip()
+    last = os.pread(descriptor, _RECORD, 0).decode(errors="replace").strip()
     return last if ids.is_id(last) else ""
 
 
 def _write_id(descriptor: int, backup_id: str) -> None:
-    os.pwrite(descriptor, f"{backup_id:<31}\n".encode(), 0)
+    os.pwrite(descriptor, f"{backup_id:<{_RECORD - 1}}\n".encode(), 0)
 
 
 def _lock_unless_locked(descriptor: int) -> bool:

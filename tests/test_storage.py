@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from faults.tracing import worker_of
 
 from backup_server import catalog
 from backup_server.catalog import Catalog
+from backup_server.errors import Unavailable
 from backup_server.ids import file_name
 from backup_server.storage import Storage
 from backup_server.upload import check_upload
@@ -121,7 +123,42 @@ def test_a_name_that_is_taken_is_never_overwritten(storage, key):
     assert strays_in(storage.directory) == []
 
 
-def test_an_id_costs_no_look_at_the_directory(storage, monkeypatch):
+def test_order_is_kept_when_an_old_record_of_the_last_id_is_put_back(storage):
+    (storage.directory / ".last-id").write_text(f"{ahead(5)}\n")
+    first = add(storage)
+    (storage.directory / ".last-id").write_text("2020-01-01T00-00-00\n")
+    assert add(storage) > first
+
+
+def test_who_waits_for_a_lock_that_is_removed_meanwhile_takes_the_new_one(storage):
+    """Or two who each have the lock of a file of their own would store one key twice."""
+    path = storage.directory / ".last-id"
+    with open(path, "w") as file, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        waiting = pool.submit(add, storage)
+        time.sleep(0.05)
+        path.unlink()
+        fcntl.flock(file, fcntl.LOCK_UN)
+        backup_id = waiting.result(10)
+        assert path.read_text().strip() == backup_id
+
+
+def test_many_files_copied_in_with_later_ids_cost_an_upload_no_more_than_one(storage, monkeypatch):
+    last = ahead(5)
+    (storage.directory / ".last-id").write_text(f"{last}\n")
+    for n in range(1, 500):
+        (storage.directory / file_name(f"{last}-{n:04}")).touch()
+    syncs, sync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: syncs.append(sync(descriptor)))
+    assert add(storage) == f"{last}-0500"
+    assert len(syncs) <= 3
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"x" * 5_000_000, b"\xff" * 64], ids=["empty", "huge", "no text"]
+)
+def test_an_id_costs_no_look_at_the_directory(storage, monkeypatch, content):
+    (storage.directory / ".last-id").write_bytes(content)
     add(storage)
 
     def look(*arguments):
@@ -350,14 +387,16 @@ def test_a_directory_in_which_nothing_changed_is_read_no_more(storage, monkeypat
         reader.ids()
     monkeypatch.setattr(os, "listdir", lambda *path: pytest.fail("the directory was read"))
     assert reader.ids() == [backup_id]
-    assert len(list(reader.newest_first())) == 1
+    assert len(list(reader.newest_first(reader.ids()))) == 1
 
 
 def test_a_listed_backup_is_read_once(storage, monkeypatch):
-    add(storage)
-    list(storage.catalog.newest_first())
+    known = [add(storage)]
+    list(storage.catalog.newest_first(known))
+    time.sleep(0.1)  # longer than a clock stands still
+    list(storage.catalog.newest_first(known))
     monkeypatch.setattr(os, "open", lambda *arguments: pytest.fail("a file was opened"))
-    assert len(list(storage.catalog.newest_first())) == 1
+    assert len(list(storage.catalog.newest_first(known))) == 1
 
 
 # --- what is whose --------------------------------------------------------------------------------
@@ -393,6 +432,9 @@ def test_directories_that_are_made_are_synced_into_those_above(tmp_path):
         ("fsync", str(directory.parent)),
     ]
     assert directory.parent.stat().st_mode & 0o777 == 0o700
+    # Whoever made it the last time may have been killed before that.
+    subprocess.run([*command, sys.executable, "-c", script, str(directory)], check=True)
+    assert f"<{directory.parent}>" in log.read_text()
 
 
 @pytest.mark.parametrize("when", ["before the start", "while it runs"])
@@ -426,13 +468,37 @@ def test_what_a_worker_left_that_was_killed_alone_is_swept_by_the_next(start_ser
 def test_what_is_in_the_way_of_a_key_is_passed_over(start_server, sample):
     server = start_server()
     server.upload(sample, "?key=0123456789abcdef")
-    for place in ("file", "directory"):
+    for place in ("file", "directory", "pipe"):
         way = server.data_dir / ".keys" / f"key-of-this-{place}"
-        way.write_text("mine") if place == "file" else way.mkdir()
+        make(way, place)
         receipt = server.upload(sample, f"?key={way.name}")
         again = server.post(f"/api/backup?key={way.name}", sample)
         assert (again.status, again.json) == (200, receipt)
         assert [path for path in way.parent.glob(f"{way.name}.*")], "it was moved, not removed"
+
+
+@pytest.mark.parametrize("place", ["file", "pipe", "dangling link"])
+def test_what_is_in_the_way_of_the_keys_is_passed_over(start_server, sample, place):
+    server = start_server()
+    keys = server.data_dir / ".keys"
+    receipt = server.upload(sample, "?key=0123456789abcdef")
+    shutil.rmtree(keys)
+    make(keys, place)
+    assert server.request("DELETE", f"/api/backup/{receipt['id']}").status == 200
+    receipt = server.upload(sample, "?key=0123456789abcdef")
+    again = server.post("/api/backup?key=0123456789abcdef", sample)
+    assert (again.status, again.json) == (200, receipt)
+    for path in server.data_dir.glob(".keys.*"):  # which the fixture would take for a stray
+        path.unlink()
+
+
+def make(path: Path, kind: str) -> None:
+    {
+        "file": lambda: path.write_text("mine"),
+        "directory": path.mkdir,
+        "pipe": lambda: os.mkfifo(path),
+        "dangling link": lambda: path.symlink_to("nowhere"),
+    }[kind]()
 
 
 def test_deleting_needs_no_room(start_server, tmp_path, sample):
@@ -466,11 +532,51 @@ def test_a_disk_that_is_unmounted_is_a_503_until_it_is_back(start_server, tmp_pa
     assert server.start().upload(sample), "a restart takes what is there"
 
 
-def test_health_tells_of_a_last_id_that_cannot_be_written(start_server):
+@pytest.mark.parametrize("kind", ["directory", "pipe", "dangling link", "link"])
+def test_health_tells_of_a_last_id_that_cannot_be_written(start_server, tmp_path, kind):
     server = start_server()
-    (server.data_dir / ".last-id").unlink()
-    (server.data_dir / ".last-id").mkdir()
+    last_id, mine = server.data_dir / ".last-id", tmp_path / "mine.txt"
+    mine.write_text("somebody's own")
+    last_id.unlink()
+    last_id.symlink_to(mine) if kind == "link" else make(last_id, kind)
     time.sleep(1.1)  # it looks once a second
     answer = server.get("/api/health")
     assert (answer.status, answer.json["status"]) == (503, "unavailable")
+    assert ".last-id" in answer.json["error"]
+    assert_error(server.post("/api/backup", {}), 503, ".last-id")
+    assert mine.read_text() == "somebody's own"
+
+
+def test_a_directory_that_is_made_anew_is_not_the_one_of_before(start_server, sample):
+    """Even if the file system gives it the same number, as most do."""
+    server = start_server()
+    server.upload(sample)
+    for _ in range(3):
+        shutil.rmtree(server.data_dir)
+        server.data_dir.mkdir()
+        assert_error(server.post("/api/backup", sample), 503, "not the directory")
+    assert server.get("/api/health").status == 503
+    server.stop()
+    assert server.start().upload(sample)
+
+
+def test_a_disk_that_is_unmounted_while_something_is_stored_is_found_out(tmp_path):
+    point = tmp_path / "mounted"
+    with mounted(point, "-t", "tmpfs", "none"):
+        storage = Storage(point)
+        storage.prepare()
+        block = storage._using("It could not be stored")
+        block.__enter__()
+    with pytest.raises(Unavailable, match="not the directory"):
+        block.__exit__(None, None, None)
+
+
+def test_a_file_system_without_hard_links_is_said_to_be_unfit_at_once(start_server, tmp_path):
+    """As FAT and exFAT are, of which many disks to carry are made."""
+    inject = ["-e", "trace=link,linkat", "-e", "inject=link,linkat:error=EPERM"]
+    command = [require_tool("strace"), "-D", "-f", "-o", str(tmp_path / "calls"), *inject]
+    server = start_server(command=[*command, sys.executable, "-m", "backup_server"])
+    answer = server.get("/api/health")
+    assert (answer.status, answer.json["status"]) == (503, "unavailable")
+    assert "no hard links" in answer.json["error"]
     assert_error(server.post("/api/backup", {}), 503)

@@ -38,20 +38,25 @@ class Lane:
         def call(work: Callable, args: tuple) -> Any:
             result = AsyncResult()
             tasks.put((work, args, result))
-            return result.get()
+            value, error = result.get()
+            try:
+                if error is not None:
+                    raise error
+                return value
+            finally:
+                # This frame is in the error's traceback: it would keep itself alive, and with it
+                # the upload that it ended, and the room that this takes on a full disk.
+                del result, error
 
         def serve() -> None:
             while True:
                 work, args, result = tasks.get()
                 try:
-                    value = work(*args)
+                    outcome = work(*args), None
                 except BaseException as error:
-                    tell(result.set_exception, error)
-                    del error
-                else:
-                    tell(result.set, value)
-                    del value
-                del work, args, result
+                    outcome = None, error
+                tell(result.set, outcome)
+                del work, args, result, outcome
 
         for number in range(self._threads):
             name = f"{self._name}-{number}"

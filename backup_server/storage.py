@@ -165,7 +165,7 @@ class Storage:
                 try:
                     return self._add(upload, key)
                 except _IdTaken:
-                    self._all_ids()  # it is a file's that came without this server; the next is greater
+                    self._all_ids()  # by a file that came without this server
 
     def find(self, key: str) -> Receipt | None:
         """Return the receipt of the backup stored with this key, once it is durable, or None."""

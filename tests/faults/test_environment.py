@@ -304,9 +304,13 @@ def test_a_file_that_cannot_be_read_is_a_503_and_never_a_short_answer(start_serv
     sending = failing(server, "sendfile,read", "EIO", "1+", "-P", str(file))
     with sending, pytest.raises(http.client.HTTPException):
         server.get(path)
+    # The second read of any thread: with more reads than threads, one in the midst of the answer.
+    large = b'{"atoms":["%s"]}' % (b"x" * 3_000_000)
+    receipt = server.upload(large)
+    asked = {"backupId": receipt["id"], "items": ["atoms"]}
     with failing(server, "pread64", when="2+"), pytest.raises(http.client.HTTPException):
         server.post("/api/restore", asked)
-    check_reads(server, receipt, sample)
+    check_reads(server, receipt, large)
 
 
 @pytest.mark.parametrize(

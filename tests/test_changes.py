@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import CATEGORIES, ROOT, Server, assert_error, backups_in
@@ -269,3 +270,29 @@ def test_the_limit_holds_for_the_result_as_for_a_body(start_server):
     change = {"atoms": {"put": [{"slug": "a", "x": "y" * 1500}]}, "device": "z" * 300}
     server.upload(change, f"?base={base}")
     assert_error(server.post(f"/api/backup?base={base}", {"x": "x" * 2000}), 413, "The body")
+
+
+def test_one_key_sent_to_several_processes_at_once_stores_one_changed_backup(start_server):
+    server = start_server(WEB_CONCURRENCY="3")
+    base = server.upload({"atoms": [{"slug": "a", "x": "x" * 200_000}]})["id"]
+    change = b'{"atoms":{"put":[{"slug":"b"}]},"counts":{"atoms":2}}'
+    for _ in range(5):
+        path = f"/api/backup?base={base}&key={secrets.token_hex(16)}"
+        before = server.listed()
+        with ThreadPoolExecutor(8) as pool:
+            answers = [*pool.map(lambda _, path=path: server.post(path, change), range(8))]
+        assert sorted(answer.status for answer in answers) == [200] * 7 + [201]
+        assert len({answer.body for answer in answers}) == 1
+        assert server.listed() == [answers[0].json["id"], *before]
+    server.stop()
+    server.start()
+    assert server.post(path, change).body == answers[0].body
+
+
+def test_more_records_than_can_be_told_apart_are_a_409(server):
+    many = b",".join(b'{"id":%d}' % number for number in range(250_000))
+    base = server.upload(b'{"snapshots":[%s],"voiceNotes":[%s,{"id":-1}]}' % (many, many))["id"]
+    refused(server, base, b'{"voiceNotes":{"put":[{"id":1}]}}', 409, "More than 250000 records")
+    refused(server, base, b'{"snapshots":{"put":[%s,{"id":-1}]}}' % many, 409, "More than 250000")
+    receipt = server.upload(b'{"snapshots":{"delete":[7]}}', f"?base={base}")
+    assert receipt["counts"]["snapshots"] == 249_999

@@ -8,10 +8,11 @@ not handed on.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, BinaryIO, Literal, NamedTuple
+from typing import Annotated, Any, BinaryIO, Literal, NamedTuple
 
 import msgspec
 
@@ -27,24 +28,29 @@ KEYS = dict(zip(CATEGORIES, ("slug", "id", "id", "id", "atomSlug"), strict=True)
 MOST_RECORDS = 250_000
 
 # A number by its value: 1, 1.0 and 1e0 are one key, 1 and "1" are two.
-Key = str | Decimal
+Key = str | int | Decimal
 Piece = bytes | memoryview
 Counts = dict[Literal[CATEGORIES], Annotated[float, msgspec.Meta(ge=0)]]
 
-_CHUNK = 256 * 1024
+_CHUNK = 1024 * 1024
 _LONGEST_NUMBER = 1024
 _NUMBER_STARTS = frozenset("-0123456789")
 _NO_ITEMS = memoryview(b"[]")
 _hashers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="base-hasher")
 
 
-def _key_decoder(name: str) -> msgspec.json.Decoder:
-    """Return a reader of the one member of a record that is its key, empty where there is none."""
-    fields = [("key", msgspec.Raw, msgspec.Raw())]
-    return msgspec.json.Decoder(msgspec.defstruct("Keyed", fields, rename={"key": name}))
+def _keyed(name: str, *field: Any) -> type[msgspec.Struct]:
+    """Return a type that reads of a record only its key, which has this name."""
+    return msgspec.defstruct("Keyed", [("key", *field)], rename={"key": name}, gc=False)
 
 
-_key_decoders = {name: _key_decoder(name) for name in set(KEYS.values())}
+_names = set(KEYS.values())
+# The text of a record's key, empty where it has none.
+_key_decoders = {
+    name: msgspec.json.Decoder(_keyed(name, msgspec.Raw, msgspec.Raw())) for name in _names
+}
+# All of an array's records at once, if every key is a string or an integer.
+_usual_decoders = {name: msgspec.json.Decoder(list[_keyed(name, str | int)]) for name in _names}
 
 
 class CategoryChange(NamedTuple):
@@ -221,36 +227,48 @@ def _changed(name: str, array: memoryview, change: CategoryChange) -> Iterator[P
 
     Records that stay, and what is between two of them, are left as they are.
     """
-    put, delete, keys = dict(change.put), set(change.delete), set()
+    places = members.items(array)
+    keys = _keys_of(array, places, KEYS[name])
+    _check_keys(name, keys, change.delete)
+    put = dict(change.put)
     pieces: list[memoryview] = []
     kept: slice | None = None  # the records at the end of pieces that stay, if any do
-    for record in members.items(array):
-        key = _key_of(array[record], KEYS[name])
-        if key is None:
-            raise UnusableBase(f"A record in {name} has no {KEYS[name]} to be its key")
-        if key in keys:
-            raise UnusableBase(f"Two records in {name} have one key: {_show(key)}")
-        keys.add(key)
-        if key in delete:
-            delete.remove(key)
-            kept = None
-        elif key in put:
-            pieces.append(put.pop(key))
+    for key, place in zip(keys, places, strict=True):
+        if key in change.delete or key in put:
+            pieces += [put.pop(key)] if key in put else []
             kept = None
         elif kept:
-            kept = slice(kept.start, record.stop)
+            kept = slice(kept.start, place.stop)
             pieces[-1] = array[kept]
         else:
-            kept = record
+            kept = place
             pieces.append(array[kept])
-    if delete:
-        raise UnusableBase(f"There is nothing in {name} to delete with key {_show(delete.pop())}")
     yield b"["
     for number, piece in enumerate([*pieces, *put.values()]):
         if number:
             yield b","
         yield piece
     yield b"]"
+
+
+def _check_keys(name: str, keys: list[Key | None], delete: set[Key]) -> None:
+    if None in keys:
+        raise UnusableBase(f"A record in {name} has no {KEYS[name]} to be its key")
+    known = set(keys)
+    if len(known) < len(keys):
+        ((twice, _),) = Counter(keys).most_common(1)
+        raise UnusableBase(f"Two records in {name} have one key: {_show(twice)}")
+    if missing := delete - known:
+        key = _show(next(iter(missing)))
+        raise UnusableBase(f"There is nothing in {name} to delete with key {key}")
+
+
+def _keys_of(array: memoryview, places: list[slice], name: str) -> list[Key | None]:
+    """Return the keys of an array's records; None for what is no object or has none."""
+    try:
+        return [record.key for record in _usual_decoders[name].decode(array)]
+    except msgspec.DecodeError:  # they are not all strings and integers, or half a pair is in them
+        return [_key_of(array[place], name) for place in places]
 
 
 def _key_of(record: memoryview, name: str) -> Key | None:

@@ -164,11 +164,11 @@ def _name_too_long() -> InvalidBackup:
 
 
 def _items(array: Text | bytearray) -> list[slice]:
-    values = _array_decoder.decode(array)
+    lengths = [len(memoryview(value)) for value in _array_decoder.decode(array)]
     places, position = [], _BEGIN_ARRAY.match(array).end()
-    for value in values:
-        places.append(slice(position, position + len(memoryview(value))))
-        position = _SEPARATOR.match(array, places[-1].stop).end()
+    for length in lengths:
+        places.append(slice(position, position + length))
+        position = _SEPARATOR.match(array, position + length).end()
     return places
 
 

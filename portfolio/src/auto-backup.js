@@ -1,13 +1,17 @@
 /**
- * Backups by themselves: what is prepared leaves in the instant in which the page is hidden or
- * closed; what was not acknowledged follows at the next start, `online` or return to visible.
+ * Backups by themselves: what is pending leaves in the instant in which the page is hidden or
+ * closed, or, where that is too much for a close, some seconds after the last write. What was not
+ * acknowledged follows at the next start, `online` or return to visible.
  */
 
 import { backUpChanges, expectNoAnswer, markAsSynced } from './backup.js';
-import { prepared } from './prepare.js';
+import { isSmall, onChange, parcel, pendingSize } from './changes.js';
+import { compress, ready } from './parcel.js';
 import { currentSettings } from './settings.js';
 import { uploadPath } from './transport.js';
-import { check, checkIsDue, watch } from './watch.js';
+import { lookIsDue, upToDate, watch } from './watch.js';
+
+/** @typedef {import('./parcel.js').Parcel} Parcel */
 
 /**
  * What may be in flight when a page closes, over all its keepalive requests, beacons included
@@ -15,11 +19,21 @@ import { check, checkIsDue, watch } from './watch.js';
  */
 const KEEPALIVE_BYTES = 64 * 1024;
 
+/** What is left for the last edit is the rest: more than this is uploaded while the page is open. */
+const KEPT_FOR_THE_CLOSE = 14 * 1024;
+
+/** From the last write to that upload, and from the first at most, in milliseconds. */
+const QUIET = 5000;
+const LONGEST = 60_000;
+
 /** From `beforeunload` to the moment when the page would be gone, in milliseconds. */
 const CALLED_OFF = 1000;
 
 /** @type {AbortController | null} */
 let enabled = null;
+
+/** @type {{timer: ReturnType<typeof setTimeout>, since: number} | null} */
+let due = null;
 
 /** @type {string | null} the key that left since the page was last seen */
 let sentKey = null;
@@ -40,6 +54,7 @@ export async function enableAutoBackup() {
   window.addEventListener('pageshow', onPageShow, { signal });
   window.addEventListener('online', arrive, { signal });
   watch(signal);
+  onChange(prepare);
   await markAsSynced().catch(alreadyShown);
   if (!signal.aborted) await arrive();
 }
@@ -48,6 +63,29 @@ export async function enableAutoBackup() {
 export function disableAutoBackup() {
   enabled?.abort();
   enabled = null;
+  onChange(() => {});
+  clearTimeout(due?.timer);
+  due = null;
+}
+
+/** What a close would carry is compressed, and what is too much for it is sent before. */
+function prepare() {
+  const next = isSmall() ? parcel() : null;
+  if (next && !next.compressed) void compress(next);
+  if (pendingSize() <= KEPT_FOR_THE_CLOSE) {
+    clearTimeout(due?.timer);
+    due = null;
+    return;
+  }
+  const since = due?.since ?? performance.now();
+  clearTimeout(due?.timer);
+  const wait = Math.min(QUIET, since + LONGEST - performance.now());
+  due = { since, timer: setTimeout(sendEarly, wait) };
+}
+
+function sendEarly() {
+  due = null;
+  return navigator.onLine ? sendOrdinarily() : undefined;
 }
 
 function onVisibility() {
@@ -70,18 +108,20 @@ function onBeforeUnload() {
 
 /** Called up to three times for one close. What it starts must have left when it returns. */
 function leave() {
-  const next = prepared();
-  if (next && next.key !== sentKey) {
+  const next = isSmall() ? parcel() : null;
+  if (!next) {
+    if (!isSmall() || lookIsDue()) void sendOrdinarily();
+  } else if (next.key !== sentKey) {
     sentKey = next.key;
     if (sendKeptAlive(next)) expectNoAnswer(next);
     else void sendOrdinarily();
+    if (lookIsDue()) void sendUnseen();
   }
-  if (checkIsDue()) void sendUnprepared();
 }
 
 function arrive() {
   sentKey = null;
-  return navigator.onLine ? sendOrdinarily() : check();
+  return navigator.onLine ? sendOrdinarily() : upToDate().catch(alreadyShown);
 }
 
 /** A mere tab switch lets it finish; a close leaves it to the next start. */
@@ -89,21 +129,21 @@ async function sendOrdinarily() {
   await backUpChanges().catch(alreadyShown);
 }
 
-/** What was written too shortly before the page was hidden to be prepared. */
-async function sendUnprepared() {
-  await check();
-  const next = prepared();
-  if (next && next.key !== sentKey) await sendOrdinarily();
+/** What nobody has seen is looked for, and follows if there is something. */
+async function sendUnseen() {
+  await upToDate().catch(alreadyShown);
+  if (parcel()?.key !== sentKey) await sendOrdinarily();
 }
 
 /**
- * @param {import('./prepare.js').Prepared} next
+ * @param {Parcel} next
  * @returns {boolean} whether the browser took it; it can still be lost, and is no receipt
  */
-function sendKeptAlive({ key, body }) {
+function sendKeptAlive(next) {
+  const body = ready(next);
   if (body.size > KEEPALIVE_BYTES) return false;
   const { baseUrl, token } = currentSettings();
-  const url = baseUrl + uploadPath(key);
+  const url = baseUrl + uploadPath(next);
   if (!token) return navigator.sendBeacon(url, body);
   const headers = { Authorization: `Bearer ${token}`, 'Content-Type': body.type };
   // Other requests may have used up the 64 KiB: that is a rejection, and only comes later.

@@ -1,17 +1,31 @@
 /**
- * One backup at a time: collected, sent, acknowledged, marked.
+ * One backup at a time: packed, sent, acknowledged, marked.
  */
 
+import {
+  confirm,
+  look,
+  parcel,
+  recalled,
+  refresh,
+  settled,
+  show,
+  unsyncedEntries,
+} from './changes.js';
 import { markSynced } from './database.js';
-import { messageOf } from './errors.js';
-import { acknowledge, acknowledged, last } from './memory.js';
-import { prepareAll, prepareChanges } from './prepare.js';
+import { BackupError, messageOf } from './errors.js';
+import { forgetBase, last } from './memory.js';
+import { countsOf, pack, randomKey } from './parcel.js';
 import { updateStatus } from './status.js';
 import { announce } from './tabs.js';
 import { upload } from './transport.js';
+import { upToDate } from './watch.js';
 
-/** @typedef {import('./prepare.js').Prepared} Prepared */
+/** @typedef {import('./parcel.js').Parcel} Parcel */
 /** @typedef {import('./transport.js').Receipt} Receipt */
+
+/** What such an answer says would be said of any backup. */
+const NOT_THE_BASE = new Set([401, 403, 408, 429]);
 
 /** @type {Promise<Receipt | null> | null} */
 let running = null;
@@ -19,7 +33,7 @@ let running = null;
 /** When a backup last failed here, by this clock, in milliseconds. */
 let failedAt = 0;
 
-/** @type {Prepared | null} what left with a hidden page, and got no answer that can be read */
+/** @type {Parcel | null} what left with a hidden page, and got no answer that can be read */
 let unanswered = null;
 
 /**
@@ -35,7 +49,7 @@ export async function createBackup() {
   if (joined) return joined;
   // Also while another tab's backup is waited for: this one is under way.
   updateStatus({ status: 'backing-up', progress: 0 });
-  return /** @type {Promise<Receipt>} */ (running ?? start(prepareAll));
+  return /** @type {Promise<Receipt>} */ (running ?? start(backUpAll));
 }
 
 /**
@@ -45,7 +59,7 @@ export async function createBackup() {
  * @throws {import('./errors.js').BackupError}
  */
 export function backUpChanges() {
-  return running ?? start(prepareChanges);
+  return running ?? start(backUpPending);
 }
 
 /**
@@ -56,22 +70,31 @@ export function backUpChanges() {
  * @throws {import('./errors.js').BackupError}
  */
 export async function markAsSynced() {
-  return markSynced(await acknowledged());
+  await upToDate();
+  const { known } = await recalled();
+  const acknowledged = unsyncedEntries().filter(({ name, digest }) => {
+    const has = known.get(name);
+    return digest !== null && (digest === has?.digest || digest === has?.inBase);
+  });
+  return markSynced(acknowledged);
 }
 
-/** @param {() => Promise<Prepared | null>} prepare */
-function start(prepare) {
-  running = guarded(prepare).finally(() => {
+/** @param {(asked: number) => Promise<Receipt | null>} work */
+function start(work) {
+  running = guarded(work).finally(() => {
     running = null;
   });
   return running;
 }
 
-/** @param {() => Promise<Prepared | null>} prepare */
-async function guarded(prepare) {
+/** @param {(asked: number) => Promise<Receipt | null>} work */
+async function guarded(work) {
   const asked = Date.now();
   try {
-    return await exclusively(() => backUp(prepare, asked));
+    return await exclusively(async () => {
+      await refreshIfStale();
+      return work(asked);
+    });
   } catch (error) {
     failedAt = Date.now();
     updateStatus({ status: 'error', lastError: messageOf(error), progress: null });
@@ -92,41 +115,66 @@ async function exclusively(work) {
   return navigator.locks.request('eoe-cloud-backup', work);
 }
 
+/** What another tab has backed up, it may not have told yet. */
+async function refreshIfStale() {
+  const [there, { last: here }] = [await last(), await recalled()];
+  if (there?.receipt.id !== here?.receipt.id || there?.base !== here?.base) await refresh();
+}
+
+/** @param {number} asked when, by this clock, in milliseconds */
+async function backUpAll(asked) {
+  const entries = await look({ keep: true });
+  const { last: earlier } = await recalled();
+  const unsent = entries.find(({ error }) => error);
+  if (unsent?.error) throw unsent.error;
+  if (earlier && earlier.at >= asked && unsyncedEntries().length === 0) {
+    return succeed(earlier.receipt);
+  }
+  return send(pack(entries, null, countsOf(entries), randomKey()));
+}
+
+async function backUpPending() {
+  await upToDate();
+  const next = parcel();
+  if (next) return send(next).catch((error) => sendAllInstead(next, error));
+  const { last: earlier } = await recalled();
+  if (earlier && earlier.at > failedAt && failedAt > 0) succeed(earlier.receipt);
+  return null;
+}
+
 /**
- * @param {() => Promise<Prepared | null>} prepare
- * @param {number} asked
- * @returns {Promise<Receipt | null>}
+ * A base that is gone, or not what is thought of it: then all of it goes, once.
+ *
+ * @param {Parcel} refused
+ * @param {unknown} error
  */
-async function backUp(prepare, asked) {
-  const next = await prepare();
-  const earlier = await last();
-  if (!next) {
-    if (earlier && earlier.at > failedAt && failedAt > 0) succeed(earlier.receipt);
-    return null;
-  }
-  if (earlier && earlier.at >= asked && earlier.digest === next.state.digest) {
-    succeed(earlier.receipt);
-    return earlier.receipt;
-  }
+async function sendAllInstead({ base }, error) {
+  const status = error instanceof BackupError ? (error.status ?? 0) : 0;
+  if (base === null || status < 400 || status >= 500 || NOT_THE_BASE.has(status)) throw error;
+  await forgetBase(base);
+  await refresh();
+  announce({ remembered: true });
+  await look();
+  const next = parcel();
+  if (!next) throw error;
   return send(next);
 }
 
-/** @param {Prepared} sent without waiting for an answer */
+/** @param {Parcel} sent without waiting for an answer */
 export function expectNoAnswer(sent) {
   unanswered = sent;
 }
 
-/** @param {Prepared} next */
-async function send({ key, body, state }) {
+/** @param {Parcel} next */
+async function send(next) {
   updateStatus({ status: 'backing-up', progress: 0 });
-  await settleUnanswered(key);
-  const receipt = await upload(key, body, state.counts, (progress) => updateStatus({ progress }));
-  await acknowledge(state, key, receipt);
-  await markAsSynced();
-  announce();
-  // What was edited during the upload is the next backup; if it can't be, that is shown.
-  await prepareChanges().then(() => succeed(receipt), () => {});
-  return receipt;
+  await settleUnanswered(next.key);
+  const receipt = await upload(next, (progress) => updateStatus({ progress }));
+  await confirm(next, receipt);
+  announce({ remembered: true });
+  await markSynced(next.entries.filter(({ flaggedUnsynced }) => flaggedUnsynced));
+  await settled();
+  return succeed(receipt);
 }
 
 /**
@@ -139,7 +187,7 @@ async function settleUnanswered(key) {
   const earlier = unanswered;
   unanswered = null;
   if (!earlier || earlier.key === key) return;
-  await upload(earlier.key, earlier.body, earlier.state.counts, () => {});
+  await upload(earlier, () => {});
 }
 
 /** @param {Receipt} receipt of this tab's backup, or of another's that has done what failed here */
@@ -151,4 +199,7 @@ function succeed(receipt) {
     lastError: null,
     progress: null,
   });
+  // A record that can't be sent is told of again.
+  show();
+  return receipt;
 }

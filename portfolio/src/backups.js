@@ -5,9 +5,8 @@
 import { CATEGORIES } from './categories.js';
 import { BackupError } from './errors.js';
 import { forgetLast } from './memory.js';
-import { prepareChanges } from './prepare.js';
-import { announce } from './tabs.js';
 import { parsed, request } from './transport.js';
+import { recount } from './watch.js';
 
 /**
  * @typedef {object} Backup
@@ -44,9 +43,7 @@ export async function deleteBackup(id) {
   try {
     await request({ method: 'DELETE', path: `/api/backup/${encodeURIComponent(id)}` });
   } finally {
-    announce();
-    // If a record can't be backed up, the status says so; the deletion is done all the same.
-    await prepareChanges().catch(() => {});
+    await recount();
   }
 }
 

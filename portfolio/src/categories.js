@@ -38,3 +38,13 @@ export function isCategory(name) {
 export function recordName(category, key) {
   return `${category}/${JSON.stringify(key)}`;
 }
+
+/**
+ * @param {string} name
+ * @returns {{category: Category, key: IDBValidKey}}
+ */
+export function referenceOf(name) {
+  const end = name.indexOf('/');
+  const category = /** @type {Category} */ (name.slice(0, end));
+  return { category, key: JSON.parse(name.slice(end + 1)) };
+}

@@ -1,11 +1,12 @@
 /**
  * What the client itself remembers, in a database of its own, `eoe-cloud-backup`.
  *
- * `acknowledged`: for each record, by name, the digest that the server has and since when.
- * `facts`: `last`, the last acknowledged backup; `pending`, the key of the state that may have
- * been sent without an answer (only of the newest: a state that comes back after another one is
- * another backup, or the newest backup would not be what is stored here); `undo`, what the last
- * restore replaced.
+ * What the server has somewhere and what the last backup holds are two things: a restored record
+ * is on the server, and yet in no backup made from here. `acknowledged`, by record name: the
+ * `digest` that the server has, `since` when, and, for what the last backup holds, that as
+ * `inBase`. `facts`: `last`, the last acknowledged backup, which changes are sent against unless
+ * the server refused it as a base; `forgotten`, the id of one that was deleted; `undo`, what the
+ * last restore replaced.
  */
 
 import { openDB } from 'idb';
@@ -14,14 +15,23 @@ import { BackupError, messageOf } from './errors.js';
 import { complete } from './transaction.js';
 
 /** @typedef {import('./database.js').Change} Change */
-/** @typedef {import('./serialize.js').State} State */
 /** @typedef {import('./transport.js').Receipt} Receipt */
 
-/** @typedef {{digest: string, since: string}} Acknowledged `since`: the server's ISO time */
+/**
+ * @typedef {object} Acknowledged
+ * @property {string} digest
+ * @property {string} since the server's ISO time
+ * @property {string} [inBase] the digest in the last backup, if that can be a base and has it
+ */
 
-/** @typedef {{key: string, digest: string, clientTimestamp: string}} Pending */
+/** @typedef {{receipt: Receipt, at: number, base?: boolean}} Last `at`: this clock, in ms */
 
-/** @typedef {{receipt: Receipt, digest: string, at: number}} Last `at`: this clock, in ms */
+/**
+ * @typedef {object} Memory
+ * @property {Map<string, Acknowledged>} known by record name
+ * @property {Last | undefined} last
+ * @property {string} after the last backup's id, also of one that is gone
+ */
 
 /**
  * @typedef {object} Undo
@@ -33,6 +43,11 @@ import { complete } from './transaction.js';
  */
 
 const DATABASE = 'eoe-cloud-backup';
+
+/** Entries that are read or written before the page gets a turn. */
+const BATCH = 500;
+
+const NOWHERE = { digest: 'nowhere', since: new Date(0).toISOString() };
 
 /** @type {Promise<import('idb').IDBPDatabase> | null} */
 let connection = null;
@@ -76,14 +91,29 @@ async function transact(stores, mode, work) {
   }
 }
 
-/** @returns {Promise<Map<string, Acknowledged>>} by record name */
-export function acknowledged() {
-  return transact(['acknowledged'], 'readonly', async (records) => {
-    const [names, values] = await Promise.all([records.getAllKeys(), records.getAll()]);
-    return new Map(names.map((/** @type {any} */ name, /** @type {number} */ index) => {
-      return [String(name), values[index]];
-    }));
+/** @returns {Promise<Memory>} all that is known, as of one moment */
+export function recall() {
+  return transact(['acknowledged', 'facts'], 'readonly', async (records, facts) => {
+    const [last, forgotten] = await Promise.all([facts.get('last'), facts.get('forgotten')]);
+    const known = new Map();
+    for (let range = null; ; ) {
+      const [names, values] = await Promise.all([
+        records.getAllKeys(range, BATCH),
+        records.getAll(range, BATCH),
+      ]);
+      for (const [index, { inBase, ...value }] of values.entries()) {
+        known.set(names[index], last?.base && inBase ? { ...value, inBase } : value);
+      }
+      if (names.length < BATCH) break;
+      range = IDBKeyRange.lowerBound(names.at(-1), true);
+    }
+    return { known, last, after: last?.receipt.id ?? forgotten ?? '' };
   });
+}
+
+/** @returns {Promise<Map<string, Acknowledged>>} by record name */
+export async function acknowledged() {
+  return (await recall()).known;
 }
 
 /** @returns {Promise<Last | undefined>} */
@@ -92,55 +122,57 @@ export function last() {
 }
 
 /**
- * The key under which this state is, or was, sent: on disk before it is used, and the same one
- * for the same state until that is acknowledged or another state takes its place.
+ * Remembers that the server has these, and that its newest backup from here is the next base.
  *
- * @param {string} digest of the state
- * @returns {Promise<Pending>}
+ * @param {Map<string, Acknowledged | null>} entries by record name; null: no longer in the backup
+ * @param {Last} next
+ * @param {string | null} base what the backup was a change of; null if it holds these only
+ * @returns {Promise<boolean>} false if another tab's backup has taken the base's place: then this
+ *   one is not the next base, and what it holds is still on the server
  */
-export function pendingFor(digest) {
-  return transact(['facts'], 'readwrite', async (facts) => {
-    /** @type {Pending} */
-    let pending = await facts.get('pending');
-    if (pending?.digest !== digest) {
-      pending = { key: randomKey(), digest, clientTimestamp: new Date().toISOString() };
-      await facts.put(pending, 'pending');
-    }
-    return pending;
-  });
-}
-
-/**
- * Remembers that the server has all of a state and nothing else that was remembered.
- *
- * @param {State} state
- * @param {string} key it was sent under
- * @param {Receipt} receipt
- */
-export function acknowledge(state, key, receipt) {
+export function acknowledge(entries, next, base) {
   return transact(['acknowledged', 'facts'], 'readwrite', async (records, facts) => {
-    const [names, values] = await Promise.all([records.getAllKeys(), records.getAll()]);
-    const known = new Map();
-    for (const [index, name] of names.entries()) known.set(name, values[index].digest);
-    for (const { name, digest } of state.entries) {
-      if (known.get(name) !== digest) await records.put({ digest, since: receipt.timestamp }, name);
-      known.delete(name);
+    const isNext = base === null || (await facts.get('last'))?.receipt.id === base;
+    if (base === null) await records.clear();
+    let count = 0;
+    for (const [name, entry] of entries) {
+      let written;
+      if (isNext) written = entry ? records.put(entry, name) : records.delete(name);
+      else if (entry) written = alter(records, name, entry);
+      count += 1;
+      if (count % BATCH === 0) await written;
     }
-    for (const gone of known.keys()) await records.delete(gone);
-    await facts.put({ receipt, digest: state.digest, at: Date.now() }, 'last');
-    if ((await facts.get('pending'))?.key === key) await facts.delete('pending');
+    if (isNext) await facts.put(next, 'last');
+    return isNext;
   });
 }
 
-/**
- * @param {[string, Acknowledged | null][]} changes by record name; null forgets
- */
+/** @param {[string, Acknowledged | null][]} changes by record name; null forgets */
 export function remember(changes) {
   return transact(['acknowledged'], 'readwrite', async (records) => {
-    for (const [name, known] of changes) {
-      if (known) await records.put(known, name);
-      else await records.delete(name);
-    }
+    for (const [name, entry] of changes) await alter(records, name, entry);
+  });
+}
+
+/**
+ * What the base holds stays as it is.
+ *
+ * @param {any} records
+ * @param {string} name
+ * @param {Acknowledged | null} entry
+ */
+async function alter(records, name, entry) {
+  const { digest, since } = entry ?? NOWHERE;
+  const inBase = (await records.get(name))?.inBase;
+  if (inBase) return records.put({ digest, since, inBase }, name);
+  return entry ? records.put({ digest, since }, name) : records.delete(name);
+}
+
+/** @param {string} id what the server refused as a base */
+export function forgetBase(id) {
+  return transact(['facts'], 'readwrite', async (facts) => {
+    const known = await facts.get('last');
+    if (known?.receipt.id === id) await facts.put({ ...known, base: false }, 'last');
   });
 }
 
@@ -154,9 +186,8 @@ export function forgetLast(id) {
   return transact(['acknowledged', 'facts'], 'readwrite', async (records, facts) => {
     if ((await facts.get('last'))?.receipt.id !== id) return;
     await facts.delete('last');
-    for (const name of await records.getAllKeys()) {
-      await records.put({ digest: 'deleted', since: new Date(0).toISOString() }, name);
-    }
+    await facts.put(id, 'forgotten');
+    for (const name of await records.getAllKeys()) await records.put(NOWHERE, name);
   });
 }
 
@@ -170,10 +201,4 @@ export function keepUndoState(undo) {
   return transact(['facts'], 'readwrite', (facts) => {
     return undo ? facts.put(undo, 'undo') : facts.delete('undo');
   });
-}
-
-/** 128 random bits: `crypto.randomUUID` is missing on plain-http hosts. */
-function randomKey() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -12,14 +12,14 @@
  */
 
 import { CATEGORIES, FLAGGED, KEY_PATHS, recordName } from './categories.js';
+import { differsFromServer } from './changes.js';
 import { applyChanges, ChangedMeanwhile, readAll } from './database.js';
 import { readPart } from './documents.js';
 import { BackupError } from './errors.js';
 import { acknowledged, keepUndoState, last, remember, undoState } from './memory.js';
-import { differsFromServer, prepareChanges } from './prepare.js';
 import { digestOf, isFlaggedUnsynced } from './serialize.js';
-import { announce } from './tabs.js';
 import { turns } from './turns.js';
+import { recount } from './watch.js';
 
 /** @typedef {import('./categories.js').Category} Category */
 /** @typedef {import('./categories.js').StoredRecord} StoredRecord */
@@ -102,7 +102,7 @@ export async function restoreFromBackup(source, items, { conflicts = 'keep' } = 
       if (error instanceof ChangedMeanwhile && left > 1) continue;
       throw restoreError(error);
     }
-    await settle();
+    await recount();
     return result(part.id, planned, toWrite);
   }
 }
@@ -134,7 +134,7 @@ export async function undoRestore({ conflicts = 'keep' } = {}) {
     // A backup made since then holds what was restored; what comes back is in none after it.
     await remember(noBackupSince ? known : known.map(([name, was]) => [name, was && stale(was)]));
     await keepUndoState(undefined);
-    await settle();
+    await recount();
     return { undone: changes.map(reference), kept: kept.map(reference) };
   }
 }
@@ -342,13 +342,6 @@ async function retarget(changes, conflicts) {
     if (now !== change.expected && conflicts === 'keep') return [];
     return [{ ...change, expected: now }];
   });
-}
-
-/** What is stored has changed, and with it what there is to back up. */
-async function settle() {
-  announce();
-  // If another record can't be backed up, the status says so; the restore is done all the same.
-  await prepareChanges().catch(() => {});
 }
 
 /**

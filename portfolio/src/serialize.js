@@ -7,80 +7,28 @@
  * is `undefined` is left out, since reading it back gives the same.
  */
 
-import { CATEGORIES, FLAGGED, KEY_PATHS, recordName } from './categories.js';
+import { FLAGGED, recordName } from './categories.js';
 import { BackupError, messageOf } from './errors.js';
 import { sha256 } from './sha256.js';
 
 /** @typedef {import('./categories.js').Category} Category */
 /** @typedef {import('./categories.js').StoredRecord} StoredRecord */
-/** @typedef {Record<Category, StoredRecord[]>} Stores */
-
 /**
- * @typedef {object} Entry One record as it was read.
+ * @typedef {object} Entry One record as it is stored.
  * @property {Category} category
  * @property {IDBValidKey} key
  * @property {string} name see `recordName`
- * @property {string} json what is sent
- * @property {string} digest of what is compared
+ * @property {string | null} json what is sent; null if there is no such record, or `error`
+ * @property {string | null} digest of what is compared; null if there is no such record
  * @property {boolean} flaggedUnsynced it carries the flag, and not as true
+ * @property {BackupError} [error] why it can't be sent
  */
 
-/**
- * @typedef {object} State Everything that was stored at one moment.
- * @property {Entry[]} entries in the order in which they are sent
- * @property {Record<Category, number>} counts
- * @property {string} digest of all of it; the same content has the same one
- */
-
-/** How long records are serialised before the page gets a turn, in milliseconds. */
-const SLICE = 12;
+/** The digest of a record that JSON can't hold; no backed up one has it. */
+const NOT_JSON = 'not JSON';
 
 /**
- * @param {Stores} stores
- * @returns {Promise<State>}
- * @throws {BackupError} naming the record that JSON can't hold
- */
-export async function serialize(stores) {
-  const entries = [];
-  let sliceEnd = performance.now() + SLICE;
-  for (const category of CATEGORIES) {
-    for (const record of stores[category]) {
-      entries.push(entryOf(category, record));
-      if (performance.now() > sliceEnd) {
-        await new Promise((resolve) => setTimeout(resolve));
-        sliceEnd = performance.now() + SLICE;
-      }
-    }
-  }
-  const counts = /** @type {Record<Category, number>} */ (
-    Object.fromEntries(CATEGORIES.map((category) => [category, stores[category].length]))
-  );
-  const digest = sha256(entries.map((entry) => `${entry.name} ${entry.digest}`).join('\n'));
-  return { entries, counts, digest };
-}
-
-/**
- * The body of `POST /api/backup`, in parts that are small enough to never be one huge string.
- *
- * @param {State} state
- * @param {string} clientTimestamp ISO 8601
- * @returns {string[]}
- */
-export function bodyParts(state, clientTimestamp) {
-  const parts = ['{'];
-  for (const category of CATEGORIES) {
-    parts.push(`"${category}":[`);
-    const entries = state.entries.filter((entry) => entry.category === category);
-    entries.forEach((entry, index) => parts.push(index ? ',' : '', entry.json));
-    parts.push('],');
-  }
-  parts.push(`"clientTimestamp":${JSON.stringify(clientTimestamp)}}`);
-  return parts;
-}
-
-/**
- * What two versions of a record are compared by, here or out of a backup. A record that JSON
- * can't hold has a digest that no backed up one has.
+ * What two versions of a record are compared by, here or out of a backup.
  *
  * @param {Category} category
  * @param {StoredRecord} record
@@ -90,7 +38,7 @@ export function digestOf(category, record) {
   try {
     assertJson(withoutAudio(category, record));
   } catch {
-    return 'not JSON';
+    return NOT_JSON;
   }
   return sha256(comparedText(category, record));
 }
@@ -105,25 +53,26 @@ export function isFlaggedUnsynced(category, record) {
 
 /**
  * @param {Category} category
- * @param {StoredRecord} record
+ * @param {IDBValidKey} key
+ * @param {StoredRecord | null} record null: there is none
  * @returns {Entry}
  */
-function entryOf(category, record) {
-  const key = record[KEY_PATHS[category]];
+export function entryOf(category, key, record) {
   const name = recordName(category, key);
+  const entry = { category, key, name, json: null, digest: null, flaggedUnsynced: false };
+  if (record === null) return entry;
   try {
     const sent = withoutAudio(category, record);
     assertJson(sent);
     return {
-      category,
-      key,
-      name,
+      ...entry,
       json: JSON.stringify(sent),
       digest: sha256(comparedText(category, record)),
       flaggedUnsynced: isFlaggedUnsynced(category, record),
     };
-  } catch (error) {
-    throw new BackupError(`${name} can't be backed up: ${messageOf(error)}`, { cause: error });
+  } catch (cause) {
+    const error = new BackupError(`${name} can't be backed up: ${messageOf(cause)}`, { cause });
+    return { ...entry, digest: NOT_JSON, error };
   }
 }
 

@@ -8,14 +8,21 @@ import { BackupError } from './errors.js';
  *   `eoe-atoms` (an IDBDatabase, or idb's wrapping of one). Writes through it are noticed at
  *   once. Without it the existing database is opened, at whatever version it has.
  * @property {string | undefined} token Sent as `Authorization: Bearer`.
+ * @property {string | undefined} device What this device is called; sent along with each backup.
  * @property {number} timeoutMs An attempt fails when nothing moved for so long; an upload that
  *   was handed over gets another second for each 32 KiB before its answer is due.
  */
 
 /** @type {Settings} */
-const settings = { baseUrl: '', getDB: undefined, token: undefined, timeoutMs: 30_000 };
+const settings = {
+  baseUrl: '',
+  getDB: undefined,
+  token: undefined,
+  device: undefined,
+  timeoutMs: 30_000,
+};
 
-/** @type {Set<() => void>} */
+/** @type {Set<(settings: Readonly<Settings>) => void>} */
 const listeners = new Set();
 
 /**
@@ -27,13 +34,15 @@ const listeners = new Set();
  */
 export function configure(options) {
   const { baseUrl = settings.baseUrl, timeoutMs = settings.timeoutMs } = options;
-  const { getDB, token } = { ...settings, ...options };
+  const { getDB, token, device } = { ...settings, ...options };
   if (typeof baseUrl !== 'string') throw new BackupError('configure: baseUrl must be a string');
   if (getDB !== undefined && typeof getDB !== 'function') {
     throw new BackupError('configure: getDB must be a function that resolves to a database');
   }
-  if (token !== undefined && token !== null && typeof token !== 'string') {
-    throw new BackupError('configure: token must be a string');
+  for (const [name, value] of Object.entries({ token, device })) {
+    if (value !== undefined && value !== null && typeof value !== 'string') {
+      throw new BackupError(`configure: ${name} must be a string`);
+    }
   }
   if (!(Number.isFinite(timeoutMs) && timeoutMs > 0)) {
     throw new BackupError('configure: timeoutMs must be a positive number of milliseconds');
@@ -42,9 +51,10 @@ export function configure(options) {
     baseUrl: baseUrl.replace(/\/+$/, ''),
     getDB,
     token: token || undefined,
+    device: device || undefined,
     timeoutMs,
   });
-  for (const listener of listeners) listener();
+  for (const listener of listeners) listener(settings);
 }
 
 /** @returns {Readonly<Settings>} */
@@ -52,7 +62,7 @@ export function currentSettings() {
   return settings;
 }
 
-/** @param {() => void} listener called after each `configure` */
+/** @param {(settings: Readonly<Settings>) => void} listener called after each `configure` */
 export function onConfigure(listener) {
   listeners.add(listener);
 }

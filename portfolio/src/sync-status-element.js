@@ -4,9 +4,8 @@
  * `--sync-bad` for the icon. `data-state` on the element names what it shows.
  */
 
-import { survey } from './prepare.js';
 import { getBackupStatus, STATUS_EVENT } from './status.js';
-import { watch } from './watch.js';
+import { upToDate, watch } from './watch.js';
 
 /** @typedef {import('./status.js').BackupStatus} BackupStatus */
 /** @typedef {'checking'|'backing-up'|'error'|'offline'|'unsynced'|'empty'|'backed-up'} View */
@@ -66,7 +65,7 @@ export class SyncStatusElement extends Base {
     render();
     watch(signal);
     // After the modules of the page, one of which calls configure(). A failure is an event.
-    const timer = setTimeout(() => survey().catch(() => {}));
+    const timer = setTimeout(() => upToDate().catch(() => {}));
     signal.addEventListener('abort', () => clearTimeout(timer));
   }
 

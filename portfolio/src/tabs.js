@@ -1,25 +1,33 @@
 /**
- * Tells the other tabs of this origin that what is stored, or known to be backed up, changed.
+ * Tells the other tabs of this origin what was written here, and that what is remembered changed.
+ */
+
+/**
+ * @typedef {object} News
+ * @property {import('./database.js').Reference[]} [written] these records
+ * @property {boolean} [unseen] something was written, and nobody knows what
+ * @property {boolean} [remembered] what the client's own database holds has changed
  */
 
 /** @type {BroadcastChannel | null} */
 let channel = null;
 
-/** @type {(() => void) | null} */
+/** @type {((news: News) => void) | null} */
 let heard = null;
 
 function open() {
   if (typeof BroadcastChannel === 'undefined') return;
   channel ??= new BroadcastChannel('eoe-cloud-backup');
-  channel.onmessage = () => heard?.();
+  channel.onmessage = ({ data }) => heard?.(data);
 }
 
-export function announce() {
+/** @param {News} news */
+export function announce(news) {
   open();
-  channel?.postMessage('changed');
+  channel?.postMessage(news);
 }
 
-/** @param {(() => void) | null} listener null ends it */
+/** @param {((news: News) => void) | null} listener null ends it */
 export function onAnnouncement(listener) {
   heard = listener;
   if (listener) open();

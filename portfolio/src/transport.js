@@ -7,7 +7,10 @@
 
 import { CATEGORIES } from './categories.js';
 import { BackupError } from './errors.js';
+import { compress } from './parcel.js';
 import { currentSettings } from './settings.js';
+
+/** @typedef {import('./parcel.js').Parcel} Parcel */
 
 /**
  * @typedef {object} Receipt The server's answer to a stored backup.
@@ -43,21 +46,21 @@ const DRAIN = 32 * 1024;
 /**
  * Uploads one backup.
  *
- * @param {string} key the same for each attempt, so that one is stored at most
- * @param {Blob} body
- * @param {Record<string, number>} counts what is in it, and must be in the receipt
+ * @param {Parcel} parcel its key is the same for each attempt, so that one is stored at most; its
+ *   counts must be in the receipt
  * @param {(fraction: number) => void} onProgress
  * @returns {Promise<Receipt>}
  */
-export async function upload(key, body, counts, onProgress) {
-  const path = uploadPath(key);
+export async function upload(parcel, onProgress) {
+  const [path, body] = [uploadPath(parcel), await compress(parcel)];
   const answer = await request({ method: 'POST', path, body, type: body.type, onProgress });
-  return checkedReceipt(parsed(answer), counts);
+  return checkedReceipt(parsed(answer), parcel.counts);
 }
 
-/** @param {string} key */
-export function uploadPath(key) {
-  return `/api/backup?key=${encodeURIComponent(key)}`;
+/** @param {Parcel} parcel */
+export function uploadPath({ key, base }) {
+  const change = base === null ? '' : `&base=${encodeURIComponent(base)}`;
+  return `/api/backup?key=${encodeURIComponent(key)}${change}`;
 }
 
 /**

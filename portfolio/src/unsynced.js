@@ -2,7 +2,8 @@
  * What the server doesn't have yet.
  */
 
-import { survey } from './prepare.js';
+import { unsyncedEntries } from './changes.js';
+import { upToDate } from './watch.js';
 
 /**
  * @returns {Promise<number>} records added, edited or deleted since the last acknowledged
@@ -10,17 +11,20 @@ import { survey } from './prepare.js';
  * @throws {import('./errors.js').BackupError}
  */
 export async function getUnsyncedCount() {
-  return (await survey()).unsynced;
+  await upToDate();
+  return unsyncedEntries().length;
 }
 
 /**
  * @returns {Promise<import('./categories.js').StoredRecord[]>} the snapshots among them, those
  *   that still exist
- * @throws {import('./errors.js').BackupError}
+ * @throws {import('./errors.js').BackupError} also when JSON can't hold one of them
  */
 export async function getUnsyncedSnapshots() {
-  const { state, isUnsynced } = await survey();
-  return state.entries
-    .filter((entry) => entry.category === 'snapshots' && isUnsynced(entry))
-    .map((entry) => JSON.parse(entry.json));
+  await upToDate();
+  const entries = unsyncedEntries().filter(({ category }) => category === 'snapshots');
+  return entries.flatMap(({ json, error }) => {
+    if (error) throw error;
+    return json === null ? [] : [JSON.parse(json)];
+  });
 }

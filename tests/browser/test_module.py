@@ -71,9 +71,9 @@ def test_an_application_can_install_it(site, tmp_path):
     run(tsc, "--strict", "--noEmit", "--module", "nodenext", "use.ts", cwd=app)
 
 
-def test_its_one_runtime_dependency_is_idb():
+def test_it_depends_on_two_small_libraries_at_run_time():
     package = json.loads((PORTFOLIO / "package.json").read_text())
-    assert list(package["dependencies"]) == ["idb"]
+    assert list(package["dependencies"]) == ["@noble/hashes", "idb"]
 
 
 def test_the_lock_file_names_no_registry():

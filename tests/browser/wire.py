@@ -1,10 +1,12 @@
 """The wire between a browser and nginx: watched, slowed, cut and answered in its place."""
 
 import contextlib
+import gzip
 import json
 import socket
 import threading
 import time
+import urllib.parse
 from dataclasses import dataclass, field
 
 from conftest import free_port
@@ -26,7 +28,22 @@ class Exchange:
 
     @property
     def key(self):
-        return self.path.partition("?key=")[2]
+        return self._parameters.get("key")
+
+    @property
+    def base(self):
+        """The id of the backup that this upload changes; None: it is everything."""
+        return self._parameters.get("base")
+
+    @property
+    def _parameters(self):
+        return dict(urllib.parse.parse_qsl(self.path.partition("?")[2]))
+
+    @property
+    def document(self):
+        """The JSON that was sent."""
+        gzipped = self.headers["content-type"] == "application/gzip"
+        return json.loads(gzip.decompress(bytes(self.body)) if gzipped else self.body)
 
 
 class Wire:

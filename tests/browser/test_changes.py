@@ -195,7 +195,7 @@ WRITES = {
     "two at once": """
         store('atoms').put({ slug: 'a03', title: 'with' });
         store('snapshots').put({ id: 's3', title: 'it', synced: false });""",
-    "clear": "store('atoms').clear(); store('atoms').put({ slug: 'only' });",
+    "clear": "store('atoms').clear(); store('atoms').put({ slug: 'a00', title: 'only' });",
     "a range": "store('atoms').delete(IDBKeyRange.bound('a03', 'a07'));",
 }
 
@@ -205,8 +205,11 @@ def test_what_is_written_is_what_the_server_has_after_a_close(tab, wire, server,
     page = tab(auto=True)
     portfolio(page)
     write(page, body)
-    if "clear" in body or "IDBKeyRange" in body:  # what these deleted takes a look
-        page.wait_for_timeout(1000)
+    # What these have deleted is found by a look.
+    if "clear" in body:
+        wait_for_status(page, unsyncedCount=20)
+    if "IDBKeyRange" in body:
+        wait_for_status(page, unsyncedCount=5)
     expected = stored_here(page)
     upload = leave(page, wire)
     assert upload.status == 201

@@ -17,6 +17,29 @@ def open_host(context, wire, auto=False, token=None, host="localhost"):
     return page
 
 
+def open_by_script(page):
+    """Open the host application in a window that may close itself; wait for its start's backup."""
+    with page.expect_popup() as popup:
+        page.evaluate("void window.open('/host/?auto')")
+    popup.value.wait_for_function("window.host")
+    popup.value.evaluate("host.started")
+    return popup.value
+
+
+def write_and_close(window, slug, length):
+    """Store an atom, and close the window in the task in which its transaction completes."""
+    with window.expect_event("close"):
+        window.evaluate(
+            """async ([slug, length]) => {
+                const atom = { slug, title: slug, code: host.noise(length) };
+                const transaction = (await host.getDB()).transaction('atoms', 'readwrite');
+                transaction.objectStore('atoms').put(atom);
+                transaction.oncomplete = () => window.close();
+            }""",
+            [slug, length],
+        )
+
+
 def failure_of(page, call):
     """Run a JavaScript expression that must reject with a BackupError; return its message."""
     return page.evaluate(

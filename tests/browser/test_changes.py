@@ -8,6 +8,7 @@ from .driving import (
     failure_of,
     get,
     latest_data,
+    open_by_script,
     open_host,
     put,
     put_atom,
@@ -17,6 +18,7 @@ from .driving import (
     unsynced,
     wait_for_backup,
     wait_for_status,
+    write_and_close,
 )
 
 CATEGORIES = ("atoms", "compositions", "snapshots", "voiceNotes", "configOverrides")
@@ -99,19 +101,7 @@ def test_an_edit_leaves_as_the_change_of_the_last_backup(tab, wire, server):
 def test_a_transaction_that_completed_leaves_with_a_close_in_the_same_task(tab, wire, server):
     page = tab(auto=True)
     portfolio(page)
-    with page.expect_popup() as popup:
-        page.evaluate("void window.open('/host/?auto')")
-    popup.value.evaluate("host.started")
-    with popup.value.expect_event("close"):
-        popup.value.evaluate(
-            """async () => {
-                const database = await host.getDB();
-                const transaction = database.transaction('atoms', 'readwrite');
-                const atom = { slug: 'last', code: host.noise(50_000) };
-                transaction.objectStore('atoms').put(atom);
-                transaction.oncomplete = () => window.close();
-            }"""
-        )
+    write_and_close(open_by_script(page), "last", 50_000)
     wire.wait_answered(2)
     assert len(by_key(latest_data(server))["atoms"]["last"]["code"]) == 50_000
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from conftest import CHROMIUM, wait_until
 
+MINUTE = 60_000  # milliseconds: for what may take long on a busy machine
+
 
 def open_host(context, wire, auto=False, token=None, host="localhost"):
     """Open the host application in a new tab, and wait for the backup of its start, if any."""
@@ -19,16 +21,16 @@ def open_host(context, wire, auto=False, token=None, host="localhost"):
 
 def open_by_script(page):
     """Open the host application in a window that may close itself; wait for its start's backup."""
-    with page.expect_popup() as popup:
+    with page.expect_popup(timeout=MINUTE) as popup:
         page.evaluate("void window.open('/host/?auto')")
-    popup.value.wait_for_function("window.host")
+    popup.value.wait_for_function("window.host", timeout=MINUTE)
     popup.value.evaluate("host.started")
     return popup.value
 
 
 def write_and_close(window, slug, length):
     """Store an atom, and close the window in the task in which its transaction completes."""
-    with window.expect_event("close"):
+    with window.expect_event("close", timeout=MINUTE):
         window.evaluate(
             """async ([slug, length]) => {
                 const atom = { slug, title: slug, code: host.noise(length) };

@@ -102,7 +102,7 @@ def test_a_transaction_that_completed_leaves_with_a_close_in_the_same_task(tab, 
     page = tab(auto=True)
     portfolio(page)
     write_and_close(open_by_script(page), "last", 50_000)
-    wire.wait_answered(2)
+    assert wire.wait_answered(2, seconds=60)[1].status == 201
     assert len(by_key(latest_data(server))["atoms"]["last"]["code"]) == 50_000
 
 

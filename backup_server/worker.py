@@ -331,6 +331,8 @@ class Client(socket.socket):
             self.is_waited_for = True
             gevent.sleep(pause)
             self.is_waited_for = False
+            if error := self.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise OSError(error, os.strerror(error))
             before, untaken = untaken, self._untaken()
             if untaken < before:
                 self.last_progress = time.monotonic()

@@ -148,6 +148,12 @@ class Server:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
 
+    def pids(self) -> list[int]:
+        """Return its process and that one's workers."""
+        master = self.process.pid
+        children = Path(f"/proc/{master}/task/{master}/children").read_text()
+        return [master, *map(int, children.split())]
+
     @property
     def log(self) -> str:
         return self.log_path.read_text()

@@ -8,9 +8,10 @@ import re
 import select
 import socket
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 import raw
@@ -128,6 +129,35 @@ def test_a_client_that_does_not_read_its_answer_is_dropped(impatient):
     impatient.request("DELETE", f"/api/backup/{backup_id}")
 
 
+@pytest.mark.parametrize("asked", ["a document", "a range", "a category"])
+def test_a_slow_client_that_keeps_taking_gets_all_of_it(impatient, asked):
+    """At 80 KB/s: the kernel calls the socket writable only every two seconds or later."""
+    backup_id = impatient.upload({"atoms": ["x" * 6_000_000], "snapshots": [1]})["id"]
+    restore = b'{"backupId":"%s","items":["atoms","snapshots"]}' % backup_id.encode()
+    request = {
+        "a document": raw.head(f"GET /api/backup/{backup_id}"),
+        "a range": raw.head(f"GET /api/backup/{backup_id}", "Range: bytes=100-"),
+        "a category": raw.head("POST /api/restore", f"Content-Length: {len(restore)}") + restore,
+    }[asked]
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+        connection.settimeout(30)
+        connection.connect(("127.0.0.1", impatient.port))
+        connection.sendall(request)
+        received = b""
+        for _ in range(40):
+            time.sleep(0.1)
+            received += connection.recv(8192)
+        head, _, received = received.partition(b"\r\n\r\n")
+        length = int(re.search(rb"Content-Length: (\d+)", head)[1])
+        assert length > 5_999_000
+        while len(received) < length:
+            data = connection.recv(1_000_000)
+            assert data, "it was cut"
+            received += data
+    impatient.request("DELETE", f"/api/backup/{backup_id}")
+
+
 def test_a_slow_client_that_keeps_sending_is_waited_for(impatient):
     with ExitStack() as stack:
         connection = begin(impatient, stack)
@@ -152,6 +182,37 @@ def test_a_client_that_goes_away_leaves_nothing(server):
     assert backups_in(server.data_dir) == before
     assert strays_in(server.data_dir) == []
     assert server.post("/api/backup?key=key-of-who-went-away", {}).status == 201
+
+
+def test_trailers_without_end_are_not_read_on(server):
+    with raw.connect(server) as connection:
+        connection.sendall(raw.head("POST /api/x", "Transfer-Encoding: chunked") + b"0\r\n")
+        with suppress(ConnectionError):
+            connection.sendall(b"X: x\r\n" * 20_000)
+        assert_error(raw.receive(connection), 404)
+        assert is_over(connection)
+
+
+def test_a_client_that_sends_without_pause_leaves_the_others_their_turn(server):
+    """What has arrived already is received without waiting, and a refused body by one loop."""
+    over = threading.Event()
+
+    def send() -> None:
+        with raw.connect(server) as connection:
+            head = raw.head("POST /api/nothing", f"Content-Length: {10**12}")
+            connection.sendall(head)
+            while not over.is_set():
+                connection.sendall(bytes(1_000_000))
+
+    with ThreadPoolExecutor(2) as pool:
+        sending = [pool.submit(send) for _ in range(2)]
+        for _ in range(20):
+            started = time.monotonic()
+            assert server.get("/api/health").status == 200
+            assert time.monotonic() - started < 2
+        over.set()
+        for one in sending:
+            one.result()
 
 
 # --- connections ----------------------------------------------------------------------------------

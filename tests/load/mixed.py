@@ -112,9 +112,7 @@ class Load:
 
 def anonymous_mib(server: Server) -> float:
     """Memory that all of the server's processes have for themselves, in MiB."""
-    master = server.process.pid
-    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    statuses = [Path(f"/proc/{pid}/status").read_text() for pid in (master, *children)]
+    statuses = [Path(f"/proc/{pid}/status").read_text() for pid in server.pids()]
     return sum(int(text.partition("RssAnon:")[2].split()[0]) for text in statuses) / 1024
 
 

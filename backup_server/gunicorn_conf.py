@@ -20,7 +20,8 @@ _files = 65536 if _most == resource.RLIM_INFINITY else min(_most, 65536)
 resource.setrlimit(resource.RLIMIT_NOFILE, (_files, _most))
 
 bind = f"{_host}:{_settings.port}"
-workers = _settings.workers
+# A second one uses a second processor, and is there while the first one starts anew.
+workers = _settings.workers or min(2, len(os.sched_getaffinity(0)))
 worker_class = "backup_server.worker.Worker"
 logger_class = "backup_server.worker.Logger"
 # When one more comes, the one that has sent or taken nothing for longest is dropped.

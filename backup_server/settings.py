@@ -49,7 +49,8 @@ class Settings:
     #: Lower-case host names, ``*.name`` for its subdomains; ``None`` is the documented default.
     trusted_hosts: tuple[str, ...] | None = None
     token: str | None = None
-    workers: int = 1
+    #: Worker processes; ``None`` is one for each processor, but two at the most.
+    workers: int | None = None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":

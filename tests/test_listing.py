@@ -411,7 +411,7 @@ def test_many_listings_at_once_parse_an_express_file_once(start_server, tmp_path
     text = json.dumps({"id": "x", "timestamp": "2026-11-23T02:25:14.004Z", "data": data}, indent=2)
     (directory / file_name("2026-11-23T02-25-18-004Z-8t44")).write_text(text)
     (directory / file_name("2026-11-23T02-25-19-004Z-8t44")).write_text(text[:-1])  # damaged
-    server = start_server(directory)
+    server = start_server(directory, WEB_CONCURRENCY="1")
     with ThreadPoolExecutor(20) as pool:
         listings = [*pool.map(lambda _: server.listed(), range(40))]
     assert {len(listing) for listing in listings} == {4}

@@ -19,7 +19,7 @@ def test_the_defaults_are_those_of_the_contract():
     assert settings.cors_origins is None
     assert settings.trusted_hosts is None
     assert settings.token is None
-    assert settings.workers == 1
+    assert settings.workers is None
 
 
 def test_other_variables_are_none_of_its_business():

@@ -458,7 +458,7 @@ def test_new_ids_are_greater_than_those_of_files_that_were_copied_in(
 
 
 def test_what_a_worker_left_that_was_killed_alone_is_swept_by_the_next(start_server):
-    server = start_server()
+    server = start_server(WEB_CONCURRENCY="1")
     stray = server.data_dir / ".upload-0123456789abcdef.tmp"
     stray.touch()
     os.kill(worker_of(server), signal.SIGKILL)

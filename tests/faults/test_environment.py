@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,12 @@ from conftest import Answer, Server, assert_error, backups_in, give_up, require_
 from .tracing import traced, worker_of
 
 KEY = "?key=0123456789abcdef"
+
+
+@pytest.fixture
+def start_server(start_server):
+    """Servers of one worker, whose system calls can be made to fail."""
+    return partial(start_server, WEB_CONCURRENCY="1")
 
 
 @contextmanager

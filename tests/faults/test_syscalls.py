@@ -89,7 +89,7 @@ class Bench:
 
     def __init__(self, data_dir: Path):
         self.log = data_dir.with_name("strace.log")
-        self.server = Server(data_dir, ONE_THREAD).start()
+        self.server = Server(data_dir, ONE_THREAD, WEB_CONCURRENCY="1").start()
         # .keys is made by the first upload with a key, which is thus unlike the others.
         self.server.upload({"atoms": ["first"]}, f"?key={secrets.token_hex(16)}")
         self.bases = {

@@ -73,6 +73,8 @@ def connections(
 def dripping(held: list[socket.socket], drop: bytes, seconds: float) -> Iterator[None]:
     """Let every connection send a drop, again and again; those that were dropped cannot."""
     over = threading.Event()
+    for sock in held:
+        sock.setblocking(False)
 
     def drip() -> None:
         while not over.wait(seconds):
@@ -149,7 +151,9 @@ def test_health_that_is_asked_for_and_not_taken_without_a_token_keeps_nobody_wai
     start_server, sample
 ):
     server = start_server(BACKUP_TOKEN="the-token")
-    with connections(server, 2000 * get("/api/health"), receive=4096):
+    requests = 500 * get("/api/health")
+    with connections(server, b"", receive=4096) as held, dripping(held, requests, 0.1):
+        time.sleep(2)
         check_serving(server, sample, 5)
 
 
@@ -160,8 +164,8 @@ def test_large_heads_that_drip_keep_nobody_waiting_and_take_little_memory(start_
         with dripping(held, b"x", 0.1):
             check_serving(server, sample, 3)
         assert anonymous_mib(server) < before + 100
-    with connections(server, HEAD + b"X: x\r\n" * 80_000, number=150) as held:
-        with dripping(held, b"x", 0.1):
+    with connections(server, HEAD + b"X: x\r\n" * 160_000, number=150) as held:
+        with dripping(held, b"x", 0.02):
             check_serving(server, sample, 3)
         assert anonymous_mib(server) < before + 100
     time.sleep(1)
@@ -174,7 +178,6 @@ def test_uploads_that_drip_keep_nobody_from_uploading(start_server, sample):
     with connections(server, first) as held, dripping(held, b"x" * 100, 0.1):
         check_serving(server, sample, 5)
         for sock in held:
-            sock.setblocking(False)
             with pytest.raises(BlockingIOError):  # it was neither answered nor dropped
                 sock.recv(1)
     wait_until_idle(server)

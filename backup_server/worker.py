@@ -182,7 +182,6 @@ class Worker(AsyncWorker):
                     return
                 request = None
                 patience = self.cfg.keepalive
-                gevent.sleep(0)  # one that sent many requests at once must let others have a turn
         except (StopIteration, NoMoreData):
             pass  # the connection was to end, or did
         except OSError:
@@ -218,7 +217,8 @@ class Client(socket.socket):
         """
         self.is_idle = True
         head = bytearray(received)
-        if head:
+        if head:  # of many requests at once
+            gevent.sleep(0)  # the others have their turn
             self._wait_until_answered()
         else:
             self._measure(total=patience)

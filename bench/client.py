@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -128,22 +129,56 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(data_dir: Path, **environ: str) -> Iterator[tuple[int, subprocess.Popen]]:
-    """The real server with its shipped settings; yields its port and process."""
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "backup_server"],
-        env={**os.environ, "PORT": str(port), "DATA_DIR": str(data_dir), **environ},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=data_dir.parent,
-    )
+def running(command: list, port: int, **options) -> Iterator[subprocess.Popen]:
+    """A process that listens on a port."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, **{**quiet, **options})
     try:
         wait_until_open(port)
-        yield port, process
+        yield process
     finally:
         process.terminate()
         process.wait()
+
+
+@contextmanager
+def server(
+    data_dir: Path, python: str | Path = sys.executable, **environ: str
+) -> Iterator[tuple[int, subprocess.Popen]]:
+    """The real server with its shipped settings; yields its port and process."""
+    port = free_port()
+    environ = {**os.environ, "PORT": str(port), "DATA_DIR": str(data_dir), **environ}
+    command = [python, "-m", "backup_server"]
+    with running(command, port, env=environ, cwd=data_dir.parent) as process:
+        yield port, process
+
+
+EXPRESS = Path(__file__).parent / "express"
+
+
+@contextmanager
+def express(directory: Path, *durable: str) -> Iterator[int]:
+    """What a user would write instead, see express/server.js; yields its port."""
+    if not (EXPRESS / "node_modules").is_dir():
+        sys.exit(f"first run: npm ci --prefix {EXPRESS}")
+    directory.mkdir()
+    port = free_port()
+    command = ["node", EXPRESS / "server.js", str(port), directory, *durable]
+    with running(command, port, stderr=None):
+        yield port
+
+
+def wrk(port: int, path: str, clients: int, seconds: int, body: Path | None = None) -> float:
+    """Let wrk(1) ask for a path, or post a file to it, all the time; return requests/second."""
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", f"http://127.0.0.1:{port}{path}"]
+    environ = dict(os.environ)
+    if body:
+        command += ["-s", Path(__file__).parent / "post.lua"]
+        environ["BODY"] = str(body)
+    run = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    if "Non-2xx" in run.stdout or "Socket errors" in run.stdout:
+        sys.exit(f"requests failed:\n{run.stdout}")
+    return float(re.search(r"Requests/sec: +([0-9.]+)", run.stdout)[1])
 
 
 NGINX = """
@@ -168,13 +203,9 @@ def nginx(directory: Path, root: Path, webdav: bool = False) -> Iterator[int]:
     user = "user root;" if os.geteuid() == 0 else ""
     text = NGINX.format(directory=directory, port=port, root=root, dav=dav)
     configuration.write_text(user + text)
-    process = subprocess.Popen([shutil.which("nginx") or "/usr/sbin/nginx", "-c", configuration])
-    try:
-        wait_until_open(port)
+    command = [shutil.which("nginx") or "/usr/sbin/nginx", "-c", configuration]
+    with running(command, port, stderr=None):
         yield port
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def wait_until_open(port: int) -> None:

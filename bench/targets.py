@@ -1,9 +1,10 @@
 """``python bench/targets.py``: the speed this server was built for, measured side by side.
 
-Starts the real server, nginx and plain file writes on the same disk, and prints one table of
-medians: what was asked of it, what was measured, and the unit it is compared with. ``h`` is one
-health request by the same client in the same run; ``floor`` is the least that durable storing can
-cost: temp file, write, fsync, link, fsync of the directory.
+Starts the real server, nginx, the least Express server for backups (see express/; run ``npm ci``
+there once) and plain file writes on the same disk, and prints one table of medians: what was asked
+of it, what was measured, and the unit it is compared with. ``h`` is one health request by the same
+client in the same run; ``floor`` is the least that durable storing can cost: temp file, write,
+fsync, link, fsync of the directory. Many requests a second are made by wrk(1).
 """
 
 import argparse
@@ -18,7 +19,8 @@ from statistics import median
 
 import client as c
 
-SAMPLE = (c.ROOT / "tests/samples/first-backup.json").read_bytes()
+SAMPLE_FILE = c.ROOT / "tests/samples/first-backup.json"
+SAMPLE = SAMPLE_FILE.read_bytes()
 MIB = 1024 * 1024
 HEALTH = c.request("GET", "/api/health")
 
@@ -108,47 +110,83 @@ def compare(table, work, ours, theirs, unit, target, rounds=3):
 
 def uploads(table: Table, directory: Path) -> None:
     big, floor_dir = body_of(50 * MIB), directory
-    with c.server(directory / "data") as (port, _):
-        client = c.Client(port)
-        post = c.request("POST", "/api/backup", big)
-        compare(
-            table, "POST 50 MB",
-            lambda: c.median_ms(lambda: client.send(post, big), 3, 1),
-            lambda: c.median_ms(lambda: write_floor(floor_dir, big), 3, 1),
-            "floor", 4,
-        )  # fmt: skip
-        small = c.request("POST", "/api/backup", SAMPLE) + SAMPLE
-        h, floor, post = [], [], []
-        for _ in range(5):
-            h.append(c.median_ms(lambda: client.send(HEALTH), 100))
-            floor.append(c.median_ms(lambda: write_floor(floor_dir, SAMPLE), 50))
-            post.append(c.median_ms(lambda: client.send(small), 50))
-        allowed = median(h) + 2 * median(floor)
-        unit = f"h {median(h):.2f} + 2 x floor {median(floor):.2f} ms"
-        table.add("POST 24 KB, one client", ms(median(post)), unit, median(post) / allowed, 1)
+    post = c.request("POST", "/api/backup", big)
+    with c.server(directory / "data") as (port, _), c.express(directory / "plain") as plain:
+        client, other = c.Client(port), c.Client(plain)
+
+        def ours() -> float:
+            return c.median_ms(lambda: client.send(post, big), 3, 1)
+
+        floor = lambda: c.median_ms(lambda: write_floor(floor_dir, big), 3, 1)  # noqa: E731
+        theirs = lambda: c.median_ms(lambda: other.send(post, big), 3, 1)  # noqa: E731
+        compare(table, "POST 50 MB", ours, floor, "floor", 4)
+        compare(table, "  the same", ours, theirs, "plain Express", 0.2)
+        one_client(table, directory, client)
     rates(table, directory)
     memory(table, directory, big)
 
 
 def rates(table: Table, directory: Path) -> None:
-    small = c.request("POST", "/api/backup", SAMPLE) + SAMPLE
+    """Compare uploads a second with those of an Express server that is as durable."""
     fill(directory / "many", 100_000)
-    with c.server(directory / "few") as (few, _), c.server(directory / "many") as (many, _):
-        posts, health, posts_many, floors = [], [], [], []
-        for _ in range(3):
-            floors.append(c.rate_of(_floor_writer, (directory, SAMPLE), 8, 2))
-            health.append(c.rate(few, (HEALTH,), 8, 2))
-            posts.append(c.rate(few, (small,), 8, 2))
-            posts_many.append(c.rate(many, (small,), 8, 2))
-    unit = f"health {median(health):.0f}/s"
-    posted = f"{median(posts):.0f}/s"
-    floor = f"{median(floors):.0f}/s"
-    table.note("the floor alone, 8 processes", floor, unit, median(floors) / median(health))
-    table.add("POST 24 KB, 8 clients", posted, unit, median(posts) / median(health), 0.5, True)
+    with (
+        c.server(directory / "few") as (few, _),
+        c.server(directory / "many") as (many, _),
+        c.express(directory / "durable", "durable") as durable,
+    ):
+        ports = {"few": few, "many": many, "durable": durable}
+        one, eight = in_turn(ports, 1), in_turn(ports, 8)
+        health = median(c.wrk(few, "/api/health", 8, 2) for _ in range(3))
+        floors = median(c.rate_of(_floor_writer, (directory, SAMPLE), 8, 2) for _ in range(3))
+    for name, rate in (("one client", one), ("8 clients", eight)):
+        unit = f"durable Express {rate['durable']:.0f}/s"
+        table.add(
+            f"POST 24 KB, {name}", f"{rate['few']:.0f}/s", unit,
+            rate["few"] / rate["durable"], 1, True,
+        )  # fmt: skip
+    few, many = eight["few"], eight["many"]
+    posted = f"{few:.0f}/s"
     table.add(
-        "the same at 100,000 stored", f"{median(posts_many):.0f}/s", f"at few {posted}",
-        median(posts_many) / median(posts), 0.9, True,
+        "  the same at 100,000 stored", f"{many:.0f}/s", f"at few {posted}",
+        many / few, 0.9, True,
     )  # fmt: skip
+    unit = f"health {health:.0f}/s"
+    table.add("  the same, against health", posted, unit, few / health, 0.5, True)
+    table.note("  the floor alone, 8 processes", f"{floors:.0f}/s", unit, floors / health)
+
+
+def one_client(table: Table, directory: Path, client: c.Client) -> None:
+    small = c.request("POST", "/api/backup", SAMPLE) + SAMPLE
+    h, floor, post = [], [], []
+    for _ in range(5):
+        h.append(c.median_ms(lambda: client.send(HEALTH), 100))
+        floor.append(c.median_ms(lambda: write_floor(directory, SAMPLE), 50))
+        post.append(c.median_ms(lambda: client.send(small), 50))
+    allowed = median(h) + 2 * median(floor)
+    unit = f"h {median(h):.2f} + 2 x floor {median(floor):.2f} ms"
+    table.add("POST 24 KB, one client", ms(median(post)), unit, median(post) / allowed, 1)
+
+
+def in_turn(ports: dict[str, int], clients: int, rounds: int = 5) -> dict[str, float]:
+    """Return the median of uploads a second to each; they take turns, so that noise hits all."""
+    measured = {name: [] for name in ports}
+    for _ in range(rounds):
+        for name, port in ports.items():
+            measured[name].append(c.wrk(port, "/api/backup", clients, 2, SAMPLE_FILE))
+    return {name: median(values) for name, values in measured.items()}
+
+
+def before(table: Table, directory: Path, python: str) -> None:
+    """Compare health a second with that of an earlier version."""
+    with (
+        c.server(directory / "new") as (new, _),
+        c.server(directory / "old", python=python) as (old, _),
+    ):
+        rounds = [[c.wrk(port, "/api/health", 8, 2) for port in (new, old)] for _ in range(5)]
+    ours, theirs = (median(values) for values in zip(*rounds, strict=True))
+    table.add(
+        "health, 8 clients", f"{ours:.0f}/s", f"before {theirs:.0f}/s", ours / theirs, 1.5, True
+    )
 
 
 def memory(table: Table, directory: Path, big: bytes) -> None:
@@ -269,11 +307,15 @@ def main() -> None:
     parts = {"uploads": uploads, "reading": reading, "listing": listing, "starting": starting}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", nargs="*", help=f"one of {', '.join(parts)}; all by default")
-    chosen = parser.parse_args().part or parts
+    parser.add_argument("--before", metavar="PYTHON", help="of an earlier version, to compare with")
+    arguments = parser.parse_args()
+    chosen = arguments.part or parts
     table = Table()
     with c.scratch() as directory:
         for name in chosen:
             parts[name](table, directory)
+        if arguments.before:
+            before(table, directory, arguments.before)
     sys.exit(not all(table.met))
 
 

@@ -230,8 +230,8 @@ class Catalog:
 def read_whole(descriptor: int, size: int) -> bytes:
     """Read a file of so many bytes that has no head; raise DamagedBackup if it cannot be one."""
     if size > LARGEST_EXPRESS:
-        raise DamagedBackup(f"It has {size} bytes, and no head that says so.")
-    # Looked at first, since a file that lost its end, or has a wrong one, may be a large one.
+        raise DamagedBackup(f"It has no head, and {size} bytes: no Express server wrote that.")
+    # Its end first: a file that lost it, or has a wrong one, may be large.
     if not os.pread(descriptor, _CHUNK, max(0, size - _CHUNK)).rstrip().endswith(b"}"):
         raise DamagedBackup("It does not end like a backup.")
     # Read, not mapped: a mapped file that fails to be read kills the process (SIGBUS).

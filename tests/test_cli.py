@@ -224,7 +224,7 @@ def test_list_as_json_is_what_the_api_lists_and_what_is_damaged(directory, start
     assert document["backups"] == server.get("/api/backup/list").json["backups"]
     (damaged,) = document["damaged"]
     assert damaged["id"] == path.name[7:-5]
-    assert damaged["error"].startswith("It cannot be read")
+    assert damaged["error"] == "It does not end like a backup."
     assert ended.stderr == ""
 
 

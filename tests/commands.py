@@ -46,7 +46,7 @@ def write_backup(
         for name in CATEGORIES
     ]
     body = "{" + ",".join(members).replace("'", '"') + "}"
-    backup_id = backup_id or made.astimezone(UTC).strftime(ids.FORMAT)
+    backup_id = backup_id or ids.next_id("", made.astimezone(UTC))
     content = document.render(check_upload(body.encode()), backup_id, iso(made), None)
     text = b"".join((content.before, content.digest(), *content.after))
     directory.mkdir(mode=0o700, exist_ok=True)

@@ -37,11 +37,13 @@ def test_other_variables_are_none_of_its_business():
         ("HOST", "[::]", "host", "::"),
         ("HOST", "localhost", "host", "localhost"),
         ("HOST", "backup.internal", "host", "backup.internal"),
+        ("HOST", "Backup.Internal", "host", "Backup.Internal"),
         ("DATA_DIR", "/data/backups", "data_dir", Path("/data/backups")),
         ("DATA_DIR", "my backups", "data_dir", Path("my backups")),
         ("MAX_BODY_BYTES", "1", "max_body_bytes", 1),
-        ("MAX_BODY_BYTES", "1073741824", "max_body_bytes", 2**30),
-        ("WEB_CONCURRENCY", "4", "workers", 4),
+        ("MAX_BODY_BYTES", str(2**50), "max_body_bytes", 2**50),
+        ("WEB_CONCURRENCY", "1", "workers", 1),
+        ("WEB_CONCURRENCY", "1024", "workers", 1024),
         ("BACKUP_TOKEN", "a:b=c/+~!", "token", "a:b=c/+~!"),
         ("CORS_ORIGINS", "*", "cors_origins", ("*",)),
         ("CORS_ORIGINS", "", "cors_origins", ()),
@@ -75,7 +77,7 @@ BAD = {
     "PORT": ["", "x", "0", "-1", "65536", "80.0", "3081 ", "0x50", "٣٠٨١", "1" * 400],
     "HOST": ["", " ", "localhost:3081", "http://localhost", "a b", "256.0.0.1:80", "-", "a..b"],
     "DATA_DIR": ["", "  ", "a\0b"],
-    "MAX_BODY_BYTES": ["", "0", "-1", "50MB", "1e6", "1.5", "52_428_800", "²"],
+    "MAX_BODY_BYTES": ["", "0", "-1", "50MB", "1e6", "1.5", "52_428_800", "²", str(2**50 + 1)],
     "CORS_ORIGINS": [
         "portfolio.example",
         "https://portfolio.example/",
@@ -104,7 +106,7 @@ BAD = {
         ".a.example",
     ],
     "BACKUP_TOKEN": ["", " ", "with space", "tab\t", "newline\n", "é", "\x7f"],
-    "WEB_CONCURRENCY": ["", "0", "-1", "two", "1.5", "99999"],
+    "WEB_CONCURRENCY": ["", "0", "-1", "two", "1.5", "1025"],
 }
 
 
@@ -121,6 +123,7 @@ def test_a_wrong_value_is_one_line_that_says_what_is_allowed(variable, value):
     assert line.isprintable()
     if variable == "BACKUP_TOKEN":
         assert repr(value) not in line, "it is a secret"
+        assert ("is not a token" if value else "is empty") in line
     elif variable in ("CORS_ORIGINS", "TRUSTED_HOSTS"):
         assert any(repr(item.strip()) in line for item in value.split(","))
     else:

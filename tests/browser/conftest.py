@@ -25,17 +25,20 @@ def tools():
         require_tool(name)
 
 
-@pytest.fixture(scope="session")
-def site(tools, tmp_path_factory):
-    """The directory that nginx serves: the built page, and the host application."""
+def build_site(root):
+    """Build into this directory what nginx serves: the page, and the host application."""
     if not (PORTFOLIO / "node_modules").exists():
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=PORTFOLIO, check=True)
-    root = tmp_path_factory.mktemp("site")
     build = ["npx", "--no-install", "vite", "build", "--logLevel", "warn", "--emptyOutDir"]
     subprocess.run([*build, "--outDir", str(root)], cwd=PORTFOLIO, check=True)
     host = str(Path(__file__).parent / "host")
     subprocess.run([*build, host, "--outDir", str(root / "host")], cwd=PORTFOLIO, check=True)
     return root
+
+
+@pytest.fixture(scope="session")
+def site(tools, tmp_path_factory):
+    return build_site(tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def open_by_script(page):
     """Open the host application in a window that may close itself; wait for its start's backup."""
     with page.expect_popup(timeout=MINUTE) as popup:
         page.evaluate("void window.open('/host/?auto')")
-    popup.value.wait_for_function("window.host", timeout=MINUTE)
+    popup.value.wait_for_url("**/host/**", timeout=MINUTE)
     popup.value.evaluate("host.started")
     return popup.value
 

@@ -5,7 +5,7 @@
  */
 
 import { backUpChanges, expectNoAnswer, markAsSynced } from './backup.js';
-import { isSmall, onChange, parcel, pendingSize } from './changes.js';
+import { doubt, isSmall, onChange, parcel, pendingSize, unsyncedEntries } from './changes.js';
 import { compress, ready } from './parcel.js';
 import { currentSettings } from './settings.js';
 import { uploadPath } from './transport.js';
@@ -72,7 +72,7 @@ export function disableAutoBackup() {
 function prepare() {
   const next = isSmall() ? parcel() : null;
   if (next && !next.compressed) void compress(next);
-  if (pendingSize() <= KEPT_FOR_THE_CLOSE) {
+  if (pendingSize() <= KEPT_FOR_THE_CLOSE || unsyncedEntries().length === 0) {
     clearTimeout(due?.timer);
     due = null;
     return;
@@ -95,7 +95,10 @@ function onVisibility() {
 
 /** @param {PageTransitionEvent} event */
 function onPageShow(event) {
-  if (event.persisted) void arrive();
+  if (!event.persisted) return;
+  // Nobody told this tab anything while it was away.
+  doubt();
+  void arrive();
 }
 
 /** A close that the person or a link like `mailto:` calls off leaves the page visible. */

@@ -61,6 +61,9 @@ let looking = null;
 /** @type {{parcel: Parcel | null} | null} of what is pending now */
 let packed = null;
 
+/** Whether `pending` has changed since that was told. */
+let altered = false;
+
 /** @type {string | null} why the last look failed */
 let unreadable = null;
 
@@ -74,9 +77,10 @@ onConfigure(() => {
   packed = null;
 });
 
-/** @param {() => void} listener called when there is another thing to send, or nothing any more */
+/** @param {() => void} listener called when what is pending has changed */
 export function onChange(listener) {
   changed = listener;
+  altered = true;
 }
 
 /** @returns {boolean} whether all that differs is known */
@@ -239,9 +243,17 @@ function baseId() {
 
 /** @param {Entry} entry */
 function sort(entry) {
-  if (matters(entry)) pending.set(entry.name, entry);
-  else pending.delete(entry.name);
   packed = null;
+  const before = pending.get(entry.name);
+  if (!matters(entry)) return drop(entry.name);
+  pending.set(entry.name, entry);
+  if (before?.digest !== entry.digest) altered = true;
+}
+
+/** @param {string} name */
+function drop(name) {
+  packed = null;
+  if (pending.delete(name)) altered = true;
 }
 
 async function readAllWritten() {
@@ -307,12 +319,11 @@ async function lookOnce(keep) {
     else all.set(name, entry);
   }
   const found = [...all.values()].flatMap((entry) => entry ?? []);
-  pending.clear();
   found.forEach(sort);
-  for (const name of memory?.known.keys() ?? []) {
-    const { category, key } = all.has(name) ? { category: null, key: 0 } : referenceOf(name);
-    if (category) sort(entryOf(category, key, null));
-  }
+  const deleted = [...(memory?.known.keys() ?? [])].filter((name) => !all.has(name));
+  for (const { category, key } of deleted.map(referenceOf)) sort(entryOf(category, key, null));
+  const remain = new Set([...found.map(({ name }) => name), ...deleted]);
+  [...pending.keys()].filter((name) => !remain.has(name)).forEach(drop);
   complete = doubts === doubted;
   return found;
 }
@@ -376,7 +387,8 @@ export function show() {
     const storedCount = sum(countsStored()) + added;
     updateStatus({ unsyncedCount: unsyncedEntries().length, storedCount });
   }
-  changed();
+  if (altered) changed();
+  altered = false;
 }
 
 /** @param {string | null} message why something can't be read or sent; null takes that back */

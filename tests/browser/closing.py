@@ -104,10 +104,11 @@ class Bench:
     def longest_task(self, page, lengths):
         """Append the processor time of the longest task that any page has meanwhile.
 
-        Not its time by the clock, most of which other programs may have had.
+        Not its time by the clock, most of which other programs may have had; and not those before a
+        mark ``loaded``, which are the browser's for any page.
         """
         browser = page.context.browser
-        browser.start_tracing(page=page, categories=["toplevel"])
+        browser.start_tracing(page=page, categories=["toplevel", "blink.user_timing"])
         yield
         events = json.loads(browser.stop_tracing())["traceEvents"]
         pages = {
@@ -115,11 +116,13 @@ class Bench:
             for event in events
             if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
         }
+        loaded = max((event["ts"] for event in events if event["name"] == "loaded"), default=0)
         tasks = [
             event["tdur"] / 1000
             for event in events
             if event["name"].endswith("RunTask")
             and "tdur" in event
+            and event["ts"] > loaded
             and (event["pid"], event["tid"]) in pages
         ]
         lengths.append(max(tasks))
@@ -173,6 +176,7 @@ class Bench:
         page.set_default_timeout(5 * MINUTE)
         with self.longest_task(page, figures.look_tasks):
             page.goto(f"{self.wire.url}/host/?auto")
+            page.evaluate("void performance.mark('loaded')")
             page.evaluate(EDIT, ["during", 5000])
             looking = page.evaluate("host.client.getBackupStatus().unsyncedCount") is None
             count = len(self.wire.uploads)
@@ -227,9 +231,7 @@ ROWS = {
     "longest task of the page for an edit, median and most": (
         lambda f: f"{statistics.median(f.edit_tasks):.0f}, {max(f.edit_tasks):.0f} ms"
     ),
-    "longest task from the start to the end of the first look": (
-        lambda f: f"{max(f.look_tasks):.0f} ms"
-    ),
+    "longest task of the first look after a start": (lambda f: f"{max(f.look_tasks):.0f} ms"),
     "an edit during that look has left": lambda f: "yes" if f.sent_during_look else "no look seen",
     "sent for an edit of 5 KB: at the close": lambda f: f"{f.bytes_at_close / 1000:.1f} KB",
     "at the next start": lambda f: f"{f.bytes_at_start / 1000:.1f} KB",

@@ -51,6 +51,8 @@ class Disk:
     def __init__(self, directory: Path, file_system: str):
         self.directory = directory
         self.image, self.fuse = directory / "image", directory / "fuse"
+        # What was mounted before the cut may linger, and xfs mounts no two disks of one name.
+        self._options = ["-o", "nouuid"] if file_system == "xfs" else []
         make, size = FILE_SYSTEMS[file_system]
         self.image.touch()
         os.truncate(self.image, size)
@@ -69,7 +71,7 @@ class Disk:
             device = subprocess.run(run, check=True, capture_output=True, text=True).stdout.strip()
             stack.callback(_call, "losetup", "--detach", device)
             point.mkdir()
-            subprocess.run(["mount", device, str(point)], check=True)
+            subprocess.run(["mount", *self._options, device, str(point)], check=True)
             stack.callback(_call, "umount", "--lazy", str(point))
             yield point
 

@@ -9,10 +9,11 @@ On disk, in the directory itself:
 - ``.keys/<key>``: a symbolic link whose target is the file stored with this key. One that dangles
   counts for nothing, so deleting a backup, or dying before it got its name, forgets the key.
 
-A backup's bytes are synced before it gets its name, by a link that fails if the name is taken, and
-the directory is synced before anyone is told. Threads, processes and hosts are put in order by the
-flock on ``.last-id`` alone, held for a few system calls and never across a sync. What is not done:
-locking against programs that change the directory behind the server's back, and repairing files.
+A backup's bytes and its key are synced before it gets its name, by a link that fails if the name is
+taken, and the directory is synced before anyone is told. Threads, processes and hosts are put in
+order by the flock on ``.last-id`` alone, held for a few system calls, and across the sync of a key.
+What is not done: locking against programs that change the directory behind the server's back, and
+repairing files.
 """
 
 import errno
@@ -172,7 +173,7 @@ class Storage:
         with self._using("The key could not be looked up"):
             receipt = self._stored_with(key)
             if receipt is not None:
-                self._sync(key)
+                _sync_directory(self.directory)
             return receipt
 
     def open(self, backup_id: str) -> tuple[BinaryIO, Head]:
@@ -231,7 +232,7 @@ class Storage:
                 self.catalog.changed()
                 if key is not None:
                     self._forget(key, backup_id)
-            self._sync(None)
+            _sync_directory(self.directory)
 
     def _hold(self) -> None:
         """Take note of the directory, and keep it open: no other one is given its inode then."""
@@ -278,7 +279,7 @@ class Storage:
             first = self._publish(descriptor, temporary, backup_id, key)
         self.catalog.changed()
         try:
-            self._sync(key)
+            _sync_directory(self.directory)
         except OSError:
             # Not durable, so not stored. With a key it stays all the same: a retry in another
             # process may have been answered with its receipt.
@@ -335,10 +336,13 @@ class Storage:
             if not self._keys.is_dir():
                 self._clear_way(self._keys)
                 self._keys.mkdir(mode=_DIRECTORY_MODE)
+                _sync_directory(self.directory)
             self._clear_way(self._keys / key)
-            # First the key: a crash in between leaves a link that dangles, not a second backup.
             os.symlink(Path("..") / ids.file_name(backup_id), self._keys / key)
             try:
+                # First the key, and on the disk: what happens in between leaves a link that
+                # dangles, not a backup whose key is forgotten and which a retry stores again.
+                _sync_directory(self._keys)
                 self._link(descriptor, temporary, backup_id)
             except BaseException:
                 _remove(self._keys / key)
@@ -459,12 +463,6 @@ class Storage:
             raise OSError(errno.EINVAL, "It is not a file", str(self._last_id))
         return descriptor
 
-    def _sync(self, key: str | None) -> None:
-        """Make the directory's entries durable, those of the keys first if there is one."""
-        if key:
-            _sync_directory(self._keys)
-        _sync_directory(self.directory)
-
 
 class _Using:
     """Check the directory before and after something is done in it; explain what fails.
@@ -485,10 +483,17 @@ class _Using:
             self._explain(error)
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if error is None:
-            self.__enter__()
-        elif isinstance(error, OSError):
+        if isinstance(error, OSError):
             self._explain(error)
+        if error is not None:
+            return
+        try:
+            self._check()
+        except FileNotFoundError as gone:
+            self._explain(gone)
+        except OSError as unknown:
+            # What was to be done is done, and was synced where that was promised.
+            log.error("%s cannot be looked at: %s", unknown.filename, unknown.strerror)
 
     def _explain(self, error: OSError) -> None:
         reason = error.strerror or str(error)

@@ -29,9 +29,9 @@ from .crash import CLIENTS, FAILURES, Client, Ledger, inspect, table, verify
 TOOLS = ("nbdkit", "nbdfuse", "losetup", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs")
 #: How to make each file system, and the bytes of the disk for it.
 FILE_SYSTEMS = {
-    "ext4": (["mkfs.ext4", "-q", "-b", "4096"], 512 << 20),
-    "xfs": (["mkfs.xfs", "-q", "-s", "size=4096"], 512 << 20),
-    "btrfs": (["mkfs.btrfs", "-q"], 512 << 20),
+    "ext4": (["mkfs.ext4", "-q", "-b", "4096"], 1 << 30),
+    "xfs": (["mkfs.xfs", "-q", "-s", "size=4096"], 1 << 30),
+    "btrfs": (["mkfs.btrfs", "-q"], 1 << 30),
 }
 #: The power goes within so many writes, or seconds of a load that makes fewer.
 MOST_WRITES = 600

@@ -261,7 +261,7 @@ def test_the_201_comes_after_the_bytes_their_name_and_the_directory_were_synced(
         if call.name in ("write", "pwrite64", "fsync", "symlink", "link", "sendto")
         and re.match(pattern, call.text)
     ]
-    names = ["key", "name", "sync the keys"] if kind.keyed else ["name"]
+    names = ["key", "sync the keys", "name"] if kind.keyed else ["name"]
     written = order.index("sync the bytes")
     assert set(order[:written]) == {"write"}
     assert order[written:] == ["sync the bytes", *names, "sync the directory", "201"]

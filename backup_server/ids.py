@@ -31,6 +31,11 @@ def id_of(name: str) -> str | None:
     return match[1] if match else None
 
 
+def time_of(backup_id: str) -> datetime:
+    """Return the second that an id begins with; raise ValueError if no calendar has it."""
+    return datetime.strptime(backup_id[:19], _FORMAT).replace(tzinfo=UTC)
+
+
 def next_id(last: str, now: datetime) -> str:
     """Return the id for a backup made now, greater as text than every id up to ``last``.
 
@@ -45,8 +50,7 @@ def next_id(last: str, now: datetime) -> str:
         return f"{ours[1]}-{int(ours[2] or 0) + 1:04}"
     # An Express id's milliseconds, or a counter at its end, leave no room behind them.
     try:
-        moment = datetime.strptime(last[:19], _FORMAT).replace(tzinfo=UTC)
-        return (moment + timedelta(seconds=1)).strftime(_FORMAT)
+        return (time_of(last) + timedelta(seconds=1)).strftime(_FORMAT)
     except (ValueError, OverflowError):  # a file named by hand, on no day of the calendar
         return second
 

@@ -8,6 +8,8 @@ import pytest
 from commands import MODULE, environ, run, write_backup
 from conftest import backups_in, require_tool
 
+from backup_server.ids import file_name
+
 NOW = datetime.now(UTC)
 FULL = {"atoms": 41, "snapshots": 12, "voiceNotes": 1}
 
@@ -89,6 +91,16 @@ def test_age_is_told_by_the_time_and_not_by_an_id_that_runs_ahead(directory):
     write_backup(directory, NOW - timedelta(days=4), FULL, backup_id="2031-01-01T00-00-00-0007")
     (found,) = findings(directory, "--max-age", "26h")
     assert "2031-01-01T00-00-00-0007, is 4d0h old" in found["message"]
+
+
+def test_without_a_time_in_it_a_backups_id_tells_its_age(tmp_path):
+    """One of the Express server whose timestamp was edited away."""
+    (tmp_path / "data").mkdir()
+    name = f"{NOW - timedelta(days=3):%Y-%m-%dT%H-%M-%S}-123Z-ab12"
+    text = json.dumps({"id": name, "timestamp": "long ago", "data": {"atoms": []}})
+    (tmp_path / "data" / file_name(name)).write_text(text)
+    (found,) = findings(tmp_path / "data", "--max-age", "26h")
+    assert found["message"] == f"the newest backup, {name}, is 3d0h old"
 
 
 def test_a_newest_backup_of_the_future_is_no_young_one(directory):

@@ -107,7 +107,7 @@ def _made(backup_id: str, head: Head) -> datetime | None:
 
     The timestamp first, since ids run ahead of the clock after one upload with a wrong one.
     """
-    for text, read in ((head.timestamp, _from_timestamp), (backup_id, _from_id)):
+    for text, read in ((head.timestamp, _from_timestamp), (backup_id, ids.time_of)):
         try:
             return read(text).astimezone(UTC)
         except (ValueError, TypeError, OverflowError):
@@ -120,10 +120,6 @@ def _from_timestamp(text: bytes) -> datetime:
     if moment.tzinfo is None:
         raise ValueError("it is no UTC time")
     return moment
-
-
-def _from_id(text: str) -> datetime:
-    return datetime.strptime(text[:19], ids.FORMAT).replace(tzinfo=UTC)
 
 
 def readable_by_others(directory: Path, known: list[str]) -> Iterator[str]:

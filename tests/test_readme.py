@@ -17,7 +17,12 @@ TEXTS = {
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "portfolio/README.md"]
 }
 #: What is set in the environment of another program than the two containers.
-OTHERS_SETTINGS = {"GUNICORN_CMD_ARGS", "DOCKER_HOST", "BENCH_DIR", "CI"}
+OTHERS_SETTINGS = {"GUNICORN_CMD_ARGS", "DOCKER_HOST", "BENCH_DIR", "CI", "PATH"} | {
+    "PIPX_HOME",
+    "PIPX_BIN_DIR",
+    "RESTIC_REPOSITORY",
+    "RESTIC_PASSWORD_FILE",
+}
 
 
 def block(marker: str) -> str:

@@ -158,6 +158,26 @@ def test_arguments_of_gunicorn_in_the_environment_come_on_top(start_server):
     assert "[DEBUG]" in server.log
 
 
+def test_a_port_in_use_is_one_line_at_once(start_server, tmp_path):
+    server = start_server()
+    ended = run(MODULE, tmp_path, PORT=str(server.port), DATA_DIR="other")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    (line,) = ended.stderr.splitlines()  # gunicorn would write eleven, in five seconds
+    assert line == (
+        f"Cannot listen on 127.0.0.1 port {server.port} (HOST, PORT): Address already in use."
+    )
+    assert not (tmp_path / "other").exists()
+    assert server.get("/api/health").status == 200
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "nowhere.invalid"])
+def test_an_address_of_another_machine_is_one_line(tmp_path, host):
+    ended = run(MODULE, tmp_path, HOST=host, PORT="3081")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"Cannot listen on {host} port 3081 (HOST, PORT): ")
+
+
 # --- wrong settings -------------------------------------------------------------------------------
 
 WRONG = {

@@ -3,7 +3,7 @@
 The directory is read again when its stamp has changed, or is too fresh to be trusted; a file's head
 when the file's has, or is. So listing costs nothing for how large the backups are, and needs no
 index on the disk that could disagree with the files. A file of the Express server has no head of
-its own and is parsed whole, one at a time, once a process (twice if it has just been changed).
+its own and is parsed whole, one at a time, once a process.
 """
 
 import errno
@@ -37,6 +37,8 @@ _COARSE_TICK_SECONDS = 2.5
 # A file that was changed so long ago, by its ctime and this host's clock, is past all that; or each
 # head would be read twice. It is as far as the clocks of hosts that share a directory may differ.
 _OLD_SECONDS = 60
+# How many bytes of an Express file are parsed in a second, about.
+_PARSED_A_SECOND = 80_000_000
 
 _CHUNK = 4096
 #: The largest file without a head that is parsed, in bytes. The Express server took 50 MB.
@@ -69,10 +71,19 @@ class _Memory:
             return known.value
         now = time.monotonic()  # before it is read, so that a change in between counts as later
         first_seen = known.first_seen if is_same else now
-        is_proved = now - first_seen > _tick(status) or time.time() - status.st_ctime > _OLD_SECONDS
+        is_proved = now - first_seen > _tick(status) or not _is_young(status)
         value = read()
         self._known[backup_id] = _Known(stamp, first_seen, is_proved, value)
         return value
+
+    def see(self, backup_id: str, status: os.stat_result) -> bool:
+        """Note that a file has this status; return whether that has just become so."""
+        stamp = _stamp(status)
+        known = self._known.get(backup_id)
+        if known and known.stamp == stamp:
+            return False
+        self._known[backup_id] = _Known(stamp, time.monotonic(), False, None)
+        return _is_young(status)
 
     def forget(self, backup_id: str) -> None:
         self._known.pop(backup_id, None)
@@ -205,6 +216,10 @@ class Catalog:
         """Parse a file without a head, unless that was done before; raise DamagedBackup."""
         with self._parsing:  # one at a time, since each takes its size in memory
             status = os.fstat(descriptor)
+            wait = _tick(status)
+            if status.st_size > wait * _PARSED_A_SECOND and self._parsed.see(backup_id, status):
+                time.sleep(1.1 * wait)  # which takes less than parsing it a second time
+                status = os.fstat(descriptor)
             parsed = self._parsed.get(backup_id, status, lambda: _parse(descriptor, status.st_size))
         if isinstance(parsed, DamagedBackup):
             raise DamagedBackup(str(parsed))
@@ -253,6 +268,10 @@ def _stamp(status: os.stat_result) -> Stamp:
         status.st_mtime_ns,
         status.st_ctime_ns,
     )
+
+
+def _is_young(status: os.stat_result) -> bool:
+    return time.time() - status.st_ctime < _OLD_SECONDS
 
 
 def _tick(status: os.stat_result) -> float:

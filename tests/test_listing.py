@@ -15,6 +15,7 @@ from conftest import CATEGORIES, ROOT, Server, assert_error, backups_in, require
 from faults.test_environment import mounted
 from faults.tracing import worker_of
 
+from backup_server.catalog import Catalog
 from backup_server.ids import file_name
 
 EXPRESS = ROOT / "tests" / "samples" / "express-data"
@@ -416,6 +417,21 @@ def test_many_listings_at_once_parse_an_express_file_once(start_server, tmp_path
         listings = [*pool.map(lambda _: server.listed(), range(40))]
     assert {len(listing) for listing in listings} == {4}
     assert peak_of(server) < 200 * MIB, "one file of 20 MB at a time"
+
+
+def test_a_large_express_file_that_has_just_come_is_parsed_once_all_the_same(tmp_path, monkeypatch):
+    """A stamp so young proves nothing yet; but to wait a moment takes less than to parse again."""
+    data = {"atoms": [{"code": "x" * 1000}] * 6_000}
+    text = json.dumps({"id": "x", "timestamp": "2026-11-23T02:25:14.004Z", "data": data})
+    for second in range(2):
+        (tmp_path / file_name(f"2026-11-23T02-25-1{second}-004Z-8t44")).write_text(text)
+    reads, read = [], os.pread
+    monkeypatch.setattr(os, "pread", lambda *asked: reads.append(asked[1]) or read(*asked))
+    catalog = Catalog(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        listings = pool.map(lambda _: list(catalog.newest_first(catalog.ids())), range(40))
+        assert {len(listing) for listing in listings} == {2}
+    assert reads.count(len(text)) == 2
 
 
 def peak_of(server: Server) -> int:

@@ -155,9 +155,25 @@ def test_a_range_of_something_else_is_answered_with_the_whole(server, backup, va
 
 
 def test_a_backup_that_is_not_the_one_asked_for_is_an_error_without_it(server, backup):
-    assert_error(server.get(backup[0], If_Match='"other"'), 412, "If-Match")
     tag = server.get(backup[0]).headers["ETag"]
-    assert server.get(backup[0], If_Match=tag).body == backup[1]
+    for wanted in ('"other"', '"one", "two"', f"W/{tag}"):
+        for more in ({}, {"Range": "bytes=0-9"}, {"If_None_Match": tag}):
+            assert_error(server.get(backup[0], If_Match=wanted, **more), 412, "If-Match")
+        head = server.request("HEAD", backup[0], If_Match=wanted)
+        assert (head.status, head.body) == (412, b"")
+
+
+def test_a_backup_that_is_the_one_asked_for_is_sent(server, backup):
+    tag = server.get(backup[0]).headers["ETag"]
+    for wanted in (tag, f'"one", {tag}', "*"):
+        assert server.get(backup[0], If_Match=wanted).body == backup[1]
+        assert server.get(backup[0], If_Match=wanted, Range="bytes=5-9").body == backup[1][5:10]
+        head = server.request("HEAD", backup[0], If_Match=wanted)
+        assert head.headers["Content-Length"] == str(len(backup[1]))
+        # What comes after the first condition (RFC 9110, section 13.2.2).
+        for more in ({}, {"Range": "bytes=5-9"}):
+            answer = server.get(backup[0], If_Match=wanted, If_None_Match=tag, **more)
+            assert (answer.status, answer.body) == (304, b"")
 
 
 @pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=-0"])

@@ -57,7 +57,4 @@ def next_id(last: str, now: datetime) -> str:
 
 def is_ahead(backup_id: str, now: datetime, by: timedelta) -> bool:
     """Tell whether an id is of a time that is further ahead than this."""
-    try:
-        return backup_id > (now + by).strftime(_FORMAT)
-    except OverflowError:  # there is no time after the year 9999
-        return False
+    return backup_id > (now + by).strftime(_FORMAT)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, SETTINGS, Server, backups_in, require_tool
+from conftest import CATEGORIES, ROOT, SETTINGS, Server, backups_in, require_tool
 
 from backup_server.settings import Settings
 
@@ -57,6 +57,37 @@ def test_a_file_can_be_checked_without_the_server(server: Server, sample):
     ).stdout
     first_line = backups_in(server.data_dir)[name].partition(b"\n")[0]
     assert f'"sha256":"{printed.split()[0]}"'.encode() in first_line
+
+
+def test_the_way_out_of_ids_that_run_ahead_of_the_clock(start_server, sample, tmp_path):
+    server = start_server()
+    present = [server.upload(sample)["id"] for _ in range(2)]
+    (server.data_dir / ".last-id").write_text("2035-05-05T05-05-05\n")
+    body = {"atoms": ["é", 1.0], "other": "x", "clientTimestamp": "\ud83d"}
+    future = [server.upload(body, f"?key=key-of-upload-{n:04}")["id"] for n in range(2)]
+    assert future > present
+    assert "ahead of the clock" in server.log
+    server.stop()
+    before = backups_in(server.data_dir)
+    way_out = re.search(
+        r"<!-- test: way-out -->\n```sh\n(.*?)```", TEXTS["docs/operations.md"], re.DOTALL
+    )[1]
+    environ = {**server.environ, "LC_ALL": "C"}
+    subprocess.run(["sh", "-euc", way_out], env=environ, check=True)
+    renamed = [name for name in sorted(backups_in(server.data_dir)) if name not in before]
+    assert renamed[0] < renamed[1] < "backup-2030"
+    verify = [sys.executable, "-m", "backup_server", "verify"]
+    subprocess.run(verify, env=server.environ, check=True)
+    server.start()
+    assert server.listed() == [name[7:-5] for name in reversed(renamed)] + present[::-1]
+    for name, old in zip(renamed, future, strict=True):
+        document = server.get(f"/api/backup/{name[7:-5]}")
+        assert document.json["id"] == name[7:-5]
+        empty = {category: [] for category in CATEGORIES}
+        assert document.json["data"] == empty | {"atoms": ["é", 1.0], "other": "x"}
+        data = before[f"backup-{old}.json"].partition(b"\n")[2]
+        assert document.body.partition(b"\n")[2] == data
+    assert renamed[1][7:-5] < server.upload(sample)["id"] < "2030"
 
 
 def test_every_setting_is_in_the_table_with_its_default():

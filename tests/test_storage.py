@@ -464,6 +464,24 @@ def test_what_a_worker_left_that_was_killed_alone_is_swept_by_the_next(start_ser
     wait_until(lambda: not stray.exists())
 
 
+def test_one_of_two_workers_that_is_killed_costs_the_other_nothing(start_server, sample):
+    """Its half upload is removed when its successor begins, and the other's is not."""
+    server = start_server(WEB_CONCURRENCY="2")
+    master = server.process.pid
+    workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    storage = Storage(server.data_dir)  # stands for the other worker, in the midst of an upload
+    with storage._temporary() as (_, path):
+        stray = server.data_dir / ".upload-0123456789abcdef.tmp"
+        stray.write_bytes(b"half a backup")
+        os.kill(int(workers[0]), signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while stray.exists():
+            assert time.monotonic() < deadline, "it was not removed"
+            time.sleep(0.01)
+        assert path.exists()
+    assert server.upload(sample)["id"] in server.listed()
+
+
 def test_what_is_in_the_way_of_a_key_is_passed_over(start_server, sample):
     server = start_server()
     server.upload(sample, "?key=0123456789abcdef")

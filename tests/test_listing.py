@@ -374,7 +374,7 @@ def test_a_file_that_is_edited_or_replaced_is_listed_as_it_is_served(server):
 
 @pytest.mark.parametrize("listed_before", [True, False])
 def test_the_latest_passes_over_a_damaged_one_and_the_log_says_so(start_server, listed_before):
-    server = start_server()
+    server = start_server(WEB_CONCURRENCY="1")  # each worker says so once
     older, newer = server.upload({})["id"], server.upload({"atoms": [1]})["id"]
     if listed_before:
         assert server.listed() == [newer, older]
@@ -388,7 +388,7 @@ def test_the_latest_passes_over_a_damaged_one_and_the_log_says_so(start_server, 
 
 @pytest.mark.parametrize("size", [8 << 40, 500 << 20])
 def test_a_file_of_a_wrong_huge_size_hides_and_stops_nothing(start_server, sample, size):
-    server = start_server()
+    server = start_server(WEB_CONCURRENCY="1")
     receipt = server.upload(sample)
     own = server.data_dir / file_name("2025-01-01T00-00-00")
     own.write_bytes((server.data_dir / file_name(receipt["id"])).read_bytes())

@@ -40,11 +40,6 @@ control_socket_disable = True
 forwarder_headers = ""
 
 
-def post_fork(arbiter, worker):
-    """Let a worker know of the signals that arrive before it has handlers of its own."""
-    worker.early_signals = arbiter.SIG_QUEUE
-
-
 def post_worker_init(worker):
     """Remove what a worker left that was killed alone, whose place this one may have taken."""
     worker.wsgi.extensions["backup_storage"].sweep()

@@ -44,6 +44,7 @@ TAKING_SECONDS = 120
 LINGER_SECONDS = 2
 
 _HEAD_END = re.compile(rb"\n\r?\n")
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _QUOTED = re.compile(r"(?s)'.*'")
 _HEAD_CHUNK = 8 * 1024
 _CHUNK = 64 * 1024
@@ -60,14 +61,15 @@ class Worker(AsyncWorker):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._clients: set[Client] = set()
-        #: The queue of the master's handler, if gunicorn_conf has set it.
-        self.early_signals = None
 
     @classmethod
     def check_config(cls, cfg, log):
-        """Refuse TLS, which ends in front of this server."""
+        """Refuse TLS, which ends in front of this server; called in the master."""
         if cfg.is_ssl:
             raise RuntimeError("let a proxy in front speak TLS, or use --worker-class gthread")
+        # A signal that comes between the fork and a worker's own handlers would be lost, and the
+        # master wait for that worker until graceful_timeout.
+        os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals)
 
     def init_process(self):
         """Take the listening sockets into the loop of this process, and start its threads."""
@@ -84,15 +86,9 @@ class Worker(AsyncWorker):
         super().init_process()
 
     def init_signals(self):
-        """Handle signals, those included that came since the fork.
-
-        Until here the master's handler, inherited, has put them into a queue that nobody reads in
-        this process: a SIGTERM was lost, and the master waited for it until graceful_timeout.
-        """
+        """Handle signals, those included that came since the fork."""
         super().init_signals()
-        while self.early_signals and not self.early_signals.empty():
-            if self.early_signals.get_nowait() == signal.SIGTERM:
-                self.alive = False
+        _release_signals()
 
     def handle_quit(self, sig, frame):
         """Stop at once; not in the handler itself, which may interrupt the loop (as ggevent)."""
@@ -392,6 +388,14 @@ class Logger(glogging.Logger):
             resp.sent + of_file,
             request_time.total_seconds() * 1000,
         )
+
+
+def _hold_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+
+
+def _release_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
 
 
 def answer_errors_in_json() -> None:

@@ -367,6 +367,26 @@ main()
     assert server.stop() == 0
 
 
+def test_a_worker_that_is_told_to_end_at_its_very_first_moment_ends(start_server):
+    """When Python still forgets the signals that came, as being those of the parent."""
+    at_once = """
+import os, signal
+fork = os.fork
+def fork_and_stop():
+    os.fork = fork
+    pid = fork()
+    if pid:
+        os.kill(pid, signal.SIGTERM)
+    return pid
+os.fork = fork_and_stop
+from backup_server.__main__ import main
+main()
+"""
+    server = start_server(command=[sys.executable, "-c", at_once], WEB_CONCURRENCY="2")
+    wait_until(lambda: server.log.count("Booting worker") == 3)
+    assert server.stop() == 0
+
+
 def test_an_upload_that_stalls_does_not_keep_the_server_from_ending(tmp_path):
     server = Server(tmp_path / "data", command=[sys.executable, "-c", IMPATIENT]).start()
     with ExitStack() as stack:

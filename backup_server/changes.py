@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal, InvalidOperation
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation
 from typing import Annotated, Any, BinaryIO, Literal, NamedTuple
 
 import msgspec
@@ -20,20 +20,32 @@ from . import document, members
 from .document import Head
 from .errors import DamagedBackup, InvalidBackup, UnusableBase
 from .members import Text
-from .upload import CATEGORIES
+from .upload import CATEGORIES, check_client_timestamp
 
 #: The member of a record that tells it from the others of its category.
 KEYS = dict(zip(CATEGORIES, ("slug", "id", "id", "id", "atomSlug"), strict=True))
 #: The most records of a category that are told apart in memory; more have to be uploaded whole.
 MOST_RECORDS = 250_000
 
-# A number by its value: 1, 1.0 and 1e0 are one key, 1 and "1" are two.
-Key = str | int | Decimal
+
+class Number(NamedTuple):
+    """A number by its value: 1, 1.0 and 1e0 are one key, 1 and "1" are two.
+
+    As text, since hashes of numbers are known to everybody: who chose keys that all have the same
+    one could keep a processor busy for hours.
+    """
+
+    text: str
+
+
+Key = str | Number
 Piece = bytes | memoryview
 Counts = dict[Literal[CATEGORIES], Annotated[float, msgspec.Meta(ge=0)]]
 
 _CHUNK = 1024 * 1024
 _LONGEST_NUMBER = 1024
+# Nothing is rounded (decimal's documentation, "Decimal FAQ").
+_EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _NUMBER_STARTS = frozenset("-0123456789")
 _NO_ITEMS = memoryview(b"[]")
 _hashers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="base-hasher")
@@ -89,6 +101,8 @@ def read(text: Text) -> Change:
         elif name == "counts":
             counts = _read_counts(value)
         else:
+            if name == "clientTimestamp":
+                check_client_timestamp(bytes(value))
             others[name] = bytes(view[member.name]) + b":" + bytes(value)
     return Change(categories, others, counts)
 
@@ -266,7 +280,8 @@ def _check_keys(name: str, keys: list[Key | None], delete: set[Key]) -> None:
 def _keys_of(array: memoryview, places: list[slice], name: str) -> list[Key | None]:
     """Return the keys of an array's records; None for what is no object or has none."""
     try:
-        return [record.key for record in _usual_decoders[name].decode(array)]
+        keys = [record.key for record in _usual_decoders[name].decode(array)]
+        return [key if isinstance(key, str) else _number(key) for key in keys]
     except msgspec.DecodeError:  # they are not all strings and integers, or half a pair is in them
         return [_key_of(array[place], name) for place in places]
 
@@ -291,11 +306,20 @@ def _read_key(text: memoryview) -> Key | None:
     if written[:1] not in _NUMBER_STARTS or len(written) > _LONGEST_NUMBER:
         return None
     try:
-        return Decimal(written)
+        return _number(written)
     except InvalidOperation:  # its exponent has more than 18 digits
         return None
 
 
+def _number(value: str | int) -> Number:
+    if isinstance(value, int) and value.bit_length() < 64:
+        return Number(str(value))
+    number = Decimal(value).normalize(_EXACT)
+    if number.adjusted() < 20 and number == number.to_integral_value():
+        return Number(str(int(number)))
+    return Number(str(number))
+
+
 def _show(key: Key) -> str:
-    text = json.dumps(key) if isinstance(key, str) else str(key)
+    text = json.dumps(key) if isinstance(key, str) else key.text
     return text if len(text) <= 80 else f"{text[:80]}…"

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, current_app, request
 
 from . import body, changes, ids, sending
 from .document import Receipt
-from .errors import BackupError, InvalidBackup
+from .errors import BackupError, InvalidBackup, UnusableBase
 from .lanes import checking, reading, storing
 from .members import Text
 from .storage import Storage, iso
@@ -121,7 +121,10 @@ def _changed(storage: Storage, text: Text, base: str, limit: body.Limit) -> Uplo
         old = body.collect(changes.pieces_of(file), storage, limit._replace(size=head.size))
     limit = limit._replace(subject="The backup with this change")
     text = body.collect(changes.splice(change, old, head), storage, limit)
-    upload = check_upload(text, base)
+    try:
+        upload = check_upload(text, base)
+    except InvalidBackup as error:  # by what is in the base: the change was checked
+        raise UnusableBase(f"With the base as it is: {str(error).rstrip('.')}") from error
     change.check_counts(upload.counts)
     return upload
 

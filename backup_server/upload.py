@@ -36,13 +36,13 @@ def check_upload(text: Text, base: str | None = None) -> Upload:
         if count is None:
             raise InvalidBackup(f"The member {name} must be an array.")
     upload = Upload(memoryview(text), found, counts, base)
-    _check_client_timestamp(upload.client_timestamp)
+    if (timestamp := upload.client_timestamp) is not None:
+        check_client_timestamp(timestamp)
     return upload
 
 
-def _check_client_timestamp(text: bytes | None) -> None:
-    if text is None:
-        return
+def check_client_timestamp(text: bytes) -> None:
+    """Check the member clientTimestamp, which is JSON text; raise InvalidBackup."""
     if text[:1] != b'"':
         raise InvalidBackup("The member clientTimestamp must be a string.")
     if len(text) > CLIENT_TIMESTAMP_BYTES:

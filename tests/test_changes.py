@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import secrets
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -190,7 +191,7 @@ def test_a_known_key_is_answered_though_the_base_is_gone(server, base):
         (b'{"atoms":{"put":[{"slug":null}]}}', "atoms.put has no slug"),
         (b'{"atoms":{"put":[{"slug":"a","slug":[]}]}}', "atoms.put has no slug"),
         (b'{"snapshots":{"put":[{"id":1e9999999999999999999}]}}', "snapshots.put has no id"),
-        (b'{"snapshots":{"put":[{"id":1},{"id":1.0}]}}', "two records of one key: 1.0"),
+        (b'{"snapshots":{"put":[{"id":1},{"id":1.0}]}}', "two records of one key: 1"),
         (b'{"snapshots":{"put":[{"id":1}],"delete":[1e0]}}', "both puts and deletes 1"),
         (b'{"atoms":{"delete":[null]}}', "atoms.delete must hold keys"),
         (b'{"counts":[]}', "counts"),
@@ -296,3 +297,22 @@ def test_more_records_than_can_be_told_apart_are_a_409(server):
     refused(server, base, b'{"snapshots":{"put":[%s,{"id":-1}]}}' % many, 409, "More than 250000")
     receipt = server.upload(b'{"snapshots":{"delete":[7]}}', f"?base={base}")
     assert receipt["counts"]["snapshots"] == 249_999
+
+
+def test_keys_that_were_chosen_to_be_alike_for_a_hash_table_hold_nobody_up(server, base):
+    # Python hashes numbers modulo this prime, so all of these fall into one place of a table. A
+    # string's hash differs in each process.
+    prime = 2**61 - 1
+    numbers = b",".join(b"%d" % (prime * number) for number in range(1, 20_001))
+    began = time.monotonic()
+    refused(server, base, b'{"atoms":{"delete":[%s]}}' % numbers, 409, "delete")
+    assert time.monotonic() - began < 5  # it was a minute, and the worker was killed for it
+
+
+@pytest.mark.parametrize("data", [b'{"atoms":{}}', b'{"atoms":null}', b'{"clientTimestamp":5}'])
+def test_a_base_that_is_itself_no_upload_is_a_409_since_a_whole_backup_helps(server, data):
+    old = "2026-02-01T10-54-27-123Z-ab12"
+    text = b'{"id":"%s","timestamp":"2026-02-01T10:54:27.123Z","data":%s}' % (old.encode(), data)
+    (server.data_dir / f"backup-{old}.json").write_bytes(text)
+    refused(server, old, b'{"snapshots":{"put":[{"id":1}]}}', 409, "whole")
+    refused(server, old, b'{"clientTimestamp":5}', 400, "clientTimestamp")

@@ -24,7 +24,7 @@ bind = f"{_host}:{_settings.port}"
 workers = _settings.workers or min(2, len(os.sched_getaffinity(0)))
 worker_class = "backup_server.worker.Worker"
 logger_class = "backup_server.worker.Logger"
-# When one more comes, the one that has sent or taken nothing for longest is dropped.
+# When one more comes, one that is idle is dropped, or that has sent or taken nothing for longest.
 worker_connections = max(1, min(1000, (_files - 100) // 2))
 # Longer than proxies keep an idle connection (60 s in nginx), or one would send a request on a
 # connection that is just being closed.

@@ -3,8 +3,8 @@
 Each connection has a greenlet of gevent's, which waits for its client without holding up others.
 Nothing is monkey-patched; only the clients' sockets know of the loop. What may wait for a disk
 runs in the threads of ``lanes``. A client is waited for as long as it sends or takes bytes; when
-there are too many, the one that has done neither for longest goes. Also here: gunicorn's own
-errors in JSON, and the line it logs for a request.
+there are too many, one that is idle goes, or that has done neither for longest. Also here:
+gunicorn's own errors in JSON, and the line it logs for a request.
 
 Of gunicorn this relies on what it does not document: ``AsyncWorker.handle_request``, the parser
 with its ``unreader``, ``Worker.PIPE`` and ``util.write_error``. Hence its pinned minor version.
@@ -40,6 +40,8 @@ PACE_SECONDS = 20
 #: Seconds in which a client that is sent an answer has to take a byte. Long, since a receiver with
 #: large buffers tells of room only now and then: at 10 KB/s every 40 s.
 TAKING_SECONDS = 120
+#: Seconds in which a request's head usually comes, for which no connection counts as idle.
+IDLE_SECONDS = 1
 #: Seconds for which a connection that is over may take its last answer.
 LINGER_SECONDS = 2
 
@@ -138,9 +140,19 @@ class Worker(AsyncWorker):
             gevent.sleep(0)  # a flood of connections must leave the others their turn
 
     def _drop_longest_waiting(self):
+        """Drop the client that has asked for nothing for longest, or else the slowest.
+
+        Anybody can open connections; who is in the middle of a backup would lose more.
+        """
         waiting = [client for client in self._clients if client.is_waited_for]
         if waiting:
-            client = min(waiting, key=lambda client: client.last_progress)
+            just_now = time.monotonic() - IDLE_SECONDS
+            idle = [client for client in waiting if client.is_idle and client.idle_since < just_now]
+            client = (
+                min(idle, key=lambda client: client.idle_since)
+                if idle
+                else min(waiting, key=lambda client: client.last_progress)
+            )
             self._clients.discard(client)
             client.close()
 
@@ -199,6 +211,8 @@ class Client(socket.socket):
         self.is_idle = True
         self.is_waited_for = False
         self.last_progress = time.monotonic()
+        #: Since when it is idle, whatever has come of its next request's head.
+        self.idle_since = self.last_progress
         #: Bytes of files that were sent for the present request.
         self.file_bytes = 0
         self._unsent = bytearray()
@@ -211,7 +225,7 @@ class Client(socket.socket):
         ``received`` has come already; for ``patience`` seconds a request may not even begin. Raises
         LimitRequestHeaders and TimeoutError.
         """
-        self.is_idle = True
+        self.is_idle, self.idle_since = True, time.monotonic()
         head = bytearray(received)
         if head:  # of many requests at once
             gevent.sleep(0)  # the others have their turn

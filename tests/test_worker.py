@@ -511,3 +511,18 @@ def test_many_clients_at_once_all_get_their_answer(server, sample):
     with ThreadPoolExecutor(24) as pool:
         assert set(pool.map(one, range(150))) == {200, 201}
     assert len(os.listdir(f"/proc/{server.process.pid}/fd")) < 100
+
+
+def test_connections_that_ask_for_nothing_end_no_download_that_is_slow(start_server):
+    server = start_server(GUNICORN_CMD_ARGS="--worker-connections 20")
+    backup_id = server.upload({"atoms": ["x" * 20_000_000]})["id"]
+    with ExitStack() as stack:
+        reader = stack.enter_context(raw.connect(server))
+        reader.sendall(raw.head(f"GET /api/backup/{backup_id}"))
+        wait_until(lambda: select.select([reader], [], [], 0)[0])
+        for _ in range(4):
+            crowd = [stack.enter_context(raw.connect(server)) for _ in range(18)]
+            for connection in crowd:
+                connection.sendall(b"GET /api/health HTTP/1.1\r\nHost: ")
+            time.sleep(1.2)
+        assert len(raw.receive(reader).body) > 20_000_000

@@ -5,6 +5,7 @@ in turn; and the memory of all of the server's processes meanwhile (RssAnon and 
 proc_pid_status(5)), for one change and for eight at once.
 """
 
+import argparse
 import json
 import threading
 import time
@@ -65,6 +66,7 @@ def peak(pid: int, works: list) -> int:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.partition("\n\n")[0]).parse_args()
     table, whole = Table(), state()
     with c.scratch() as directory, c.server(directory / "data") as (port, process):
         base = store(port, "/api/backup", whole)

@@ -16,7 +16,8 @@ def test_edits_leave_with_their_tab_and_cost_what_they_are():
         text=True,
         timeout=400,
     )
-    rows = [[cell.strip() for cell in row.split("|")] for row in answer.stdout.splitlines()]
+    lines = [line for line in answer.stdout.splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.split("|")] for line in lines]
     table = {row[1]: row[2:4] for row in rows}
     all_of_them = [f"{rounds} of {rounds}"] * 2
     assert table["edit, 1 s, close: arrived"] == all_of_them

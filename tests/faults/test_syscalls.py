@@ -33,7 +33,7 @@ ERRORS = {
     "mkdir": ("ENOSPC", "EIO"),
     "flock": ("ENOLCK",),
 }
-NEVER_FAIL = ("close", "mmap")
+NEVER_FAIL = ("close", "mmap", "ioctl")
 
 
 class Kind(NamedTuple):

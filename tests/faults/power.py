@@ -29,7 +29,7 @@ from .crash import CLIENTS, FAILURES, Client, Ledger, inspect, table, verify
 TOOLS = ("nbdkit", "nbdfuse", "losetup", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs")
 #: How to make each file system, and the bytes of the disk for it.
 FILE_SYSTEMS = {
-    "ext4": (["mkfs.ext4", "-q", "-b", "4096"], 1 << 30),
+    "ext4": (["mkfs.ext4", "-q", "-b", "4096"], 512 << 20),
     "xfs": (["mkfs.xfs", "-q", "-s", "size=4096"], 1 << 30),
     "btrfs": (["mkfs.btrfs", "-q"], 1 << 30),
 }

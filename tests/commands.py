@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from conftest import CATEGORIES, SETTINGS
+from support import CATEGORIES, SETTINGS
 
 from backup_server import document, ids
 from backup_server.storage import iso

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Iterable
 from http.client import HTTPResponse
 
-from conftest import Answer, Server
+from support import Answer, Server
 
 ANSWER_SECONDS = 10
 QUIET_SECONDS = 0.25

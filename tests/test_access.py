@@ -5,7 +5,7 @@ from hmac import compare_digest
 
 import pytest
 import raw
-from conftest import Server, assert_error, backups_in
+from support import Server, assert_error, backups_in
 
 from backup_server import create_app
 from backup_server.settings import Settings

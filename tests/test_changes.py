@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import CATEGORIES, ROOT, Server, assert_error, backups_in
+from support import CATEGORIES, ROOT, Server, assert_error, backups_in
 
 EXPRESS = ROOT / "tests" / "samples" / "express-data"
 ATOMS = b'[ {"slug":"a","n":1.0} ,\n {"slug":"b"},{"slug":"c","half":"\\ud83d"}]'

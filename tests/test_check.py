@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from commands import MODULE, environ, run, write_backup
-from conftest import backups_in, require_tool
+from support import backups_in, require_tool
 
 from backup_server.ids import file_name
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from commands import MODULE, environ, run, write_backup
-from conftest import ROOT, backups_in
+from support import ROOT, backups_in
 
 from backup_server import __version__
 from backup_server.ids import file_name

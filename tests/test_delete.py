@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import raw
-from conftest import assert_error, backups_in, strays_in
+from support import assert_error, backups_in, strays_in
 
 from backup_server.ids import file_name
 

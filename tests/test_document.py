@@ -5,9 +5,9 @@ import json
 import re
 
 import pytest
-from conftest import CATEGORIES
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from support import CATEGORIES
 
 from backup_server import document, members
 from backup_server.document import check_digest, has_head, read_head, render

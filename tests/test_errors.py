@@ -1,7 +1,7 @@
 """Every error is one sentence in JSON, from whatever layer."""
 
 import pytest
-from conftest import assert_error
+from support import assert_error
 
 from backup_server import create_app, errors
 from backup_server.errors import BackupError, to_response

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from statistics import median
 
 import pytest
-from conftest import assert_error, backups_in, require_tool
+from support import assert_error, backups_in, require_tool
 
 
 def test_a_healthy_server_says_so_and_when(server):

@@ -11,9 +11,9 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from conftest import CATEGORIES, ROOT, Server, assert_error, backups_in, require_tool
 from faults.test_environment import mounted
 from faults.tracing import worker_of
+from support import CATEGORIES, ROOT, Server, assert_error, backups_in, require_tool
 
 from backup_server.catalog import Catalog
 from backup_server.ids import file_name

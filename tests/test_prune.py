@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from commands import MODULE, environ, run, write_backup
-from conftest import backups_in, strays_in
+from support import backups_in, strays_in
 
 from backup_server.ids import file_name
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import raw
-from conftest import assert_error, strays_in
+from support import assert_error, strays_in
 
 from backup_server.ids import file_name
 

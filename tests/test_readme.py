@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import CATEGORIES, ROOT, SETTINGS, Server, backups_in, require_tool
+from support import CATEGORIES, ROOT, SETTINGS, Server, backups_in, require_tool
 
 from backup_server.settings import Settings
 

@@ -7,7 +7,7 @@ import time
 from statistics import median
 
 import pytest
-from conftest import CATEGORIES, assert_error
+from support import CATEGORIES, assert_error
 
 from backup_server.ids import file_name
 

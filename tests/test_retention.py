@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from conftest import require_tool
 from hypothesis import given
 from hypothesis import strategies as st
+from support import require_tool
 
 from backup_server.retention import Backup, decide, losses, lost_half
 

@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from conftest import assert_error, backups_in, require_tool, strays_in, wait_until
 from faults.test_environment import mounted
 from faults.tracing import worker_of
+from support import assert_error, backups_in, require_tool, strays_in, wait_until
 
 from backup_server import catalog
 from backup_server.catalog import Catalog

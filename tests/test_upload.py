@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 
 import pytest
 import raw
-from conftest import CATEGORIES, Server, assert_error, backups_in, strays_in
 from gunicorn.http.body import LengthReader
 from gunicorn.http.unreader import SocketUnreader
+from support import CATEGORIES, Server, assert_error, backups_in, strays_in
 
 from backup_server import body
 from backup_server.ids import file_name

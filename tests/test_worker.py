@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 import raw
-from conftest import Server, assert_error, backups_in, strays_in, wait_until
+from support import Server, assert_error, backups_in, strays_in, wait_until
 
 from backup_server import body, worker
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from functools import cache
 
 import pytest
-from conftest import Server, assert_error, backups_in
 from load.mixed import anonymous_mib
+from support import Server, assert_error, backups_in
 
 MIB = 1024 * 1024
 GZIPPED = {"Content_Encoding": "gzip"}

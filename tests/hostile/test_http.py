@@ -9,9 +9,9 @@ import json
 import time
 
 import pytest
-from conftest import Answer, require_tool
 from nginx import running_nginx
 from raw import talk
+from support import Answer, require_tool
 
 HOST = b"Host: localhost\r\n"
 LENGTH = b"Content-Length: "

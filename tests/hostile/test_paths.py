@@ -3,9 +3,9 @@
 import shutil
 
 import pytest
-from conftest import assert_error, require_tool
 from nginx import running_nginx
 from raw import talk
+from support import assert_error, require_tool
 
 SECRET = b'{"id":"secret","timestamp":"x","data":{"atoms":["the secret"]}}'
 # Each names a file that exists, or an address that answers, if it is followed.

@@ -12,9 +12,9 @@ import re
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import CATEGORIES, Server, assert_error
 from hypothesis import HealthCheck, Phase, example, find, given, settings
 from hypothesis import strategies as st
+from support import CATEGORIES, Server, assert_error
 
 SETTINGS = settings(
     max_examples=int(os.environ.get("EXAMPLES", "40")),

@@ -8,9 +8,9 @@ import secrets
 from decimal import Decimal
 from typing import NamedTuple
 
-from conftest import CATEGORIES, Server
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import CATEGORIES, Server
 
 from .reading import expected_items, expected_members
 from .test_roundtrip import SETTINGS, blank, number, other_name, string, value

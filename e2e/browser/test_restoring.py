@@ -1,0 +1,602 @@
+"""What a restore writes, what it leaves alone, and how it is undone."""
+
+import hashlib
+import json
+
+import pytest
+from support import ROOT
+
+from .driving import (
+    back_up,
+    failure_of,
+    get,
+    latest_data,
+    open_host,
+    put,
+    put_atom,
+    unsynced,
+    wait_for_status,
+)
+
+SAMPLES = ROOT / "tests" / "samples"
+
+EVERYTHING = {
+    "atoms": {"slug": "a1", "title": "an atom"},
+    "compositions": {"id": "c1", "title": "a composition", "synced": False},
+    "snapshots": {"id": "s1", "title": "a snapshot", "synced": False},
+    "voiceNotes": {"id": 1, "title": "a note", "synced": False},
+    "configOverrides": {"atomSlug": "a1", "speed": 2, "synced": False},
+}
+
+
+def restore(page, id, items=None, conflicts=None):
+    """Call restoreFromBackup; ``conflicts`` is JavaScript, by default left out."""
+    options = f"{{ conflicts: {conflicts} }}" if conflicts else "undefined"
+    return page.evaluate(
+        f"([id, items]) => host.client.restoreFromBackup(id, items ?? undefined, {options})",
+        [id, items],
+    )
+
+
+def backed_up(page, store, *records):
+    """Store the records and back them up; return the backup's id."""
+    put(page, store, *records)
+    return back_up(page)["id"]
+
+
+def titles(page, store="atoms"):
+    records = page.evaluate("(store) => host.getAll(store)", store)
+    return {record.get("slug", record.get("id")): record["title"] for record in records}
+
+
+def clear(page):
+    """Lose everything on this device, the client's own memory included."""
+    page.evaluate(
+        """async () => {
+            host.client.disableAutoBackup();
+            const database = await host.getDB();
+            const names = [...database.objectStoreNames];
+            const transaction = database.transaction(names, 'readwrite');
+            for (const name of names) transaction.objectStore(name).clear();
+            await new Promise((resolve) => { transaction.oncomplete = resolve; });
+        }"""
+    )
+
+
+def test_an_empty_device_gets_everything_back(tab, context, server):
+    page = tab()
+    for store, record in EVERYTHING.items():
+        put(page, store, record)
+    id = back_up(page)["id"]
+    clear(page)
+
+    result = restore(page, id)
+    assert [record["category"] for record in result["added"]] == list(EVERYTHING)
+    assert result["replaced"] == result["kept"] == result["same"] == []
+    for store, record in EVERYTHING.items():
+        expected = record if store == "atoms" else {**record, "synced": True}
+        assert page.evaluate("(store) => host.getAll(store)", store) == [expected]
+    assert unsynced(page) == 0
+
+
+@pytest.mark.parametrize("items", [["snapshots"], {"atoms": False, "snapshots": True}])
+def test_only_the_chosen_categories_come_back(tab, items):
+    page = tab()
+    for store, record in EVERYTHING.items():
+        put(page, store, record)
+    id = back_up(page)["id"]
+    clear(page)
+    result = restore(page, id, items)
+    assert result["added"] == [{"category": "snapshots", "key": "s1"}]
+    assert titles(page) == {}
+
+
+@pytest.mark.parametrize(
+    ("items", "words"),
+    [
+        (["screenshots"], "screenshots"),
+        ({"screenshots": ["a1"]}, "screenshots"),
+        ([], "Nothing is chosen"),
+        ({}, "Nothing is chosen"),
+        ({"atoms": []}, "Nothing is chosen"),
+        ({"atoms": "a1"}, "atoms must be true, false or a list of keys"),
+        ({"atoms": ["a1", "a9"]}, 'atoms/"a9" is not in the backup'),
+        ({"atoms": [1]}, "atoms/1 is not in the backup"),
+    ],
+)
+def test_a_choice_of_nothing_or_something_unknown_is_an_error(tab, items, words):
+    page = tab()
+    id = backed_up(page, "atoms", {"slug": "a1"})
+    clear(page)
+    message = failure_of(page, f"host.client.restoreFromBackup('{id}', {json.dumps(items)})")
+    assert words in message
+    assert titles(page) == {}
+
+
+def test_single_records_come_back_and_go_again(tab, server):
+    page = tab()
+    atoms = [{"slug": slug, "title": "elsewhere"} for slug in ("a1", "a2", "a3")]
+    notes = [{"id": id, "title": f"{id!r}"} for id in (1, "1", 2)]
+    snapshots = [{"id": "s1", "title": "elsewhere"}]
+    id = server.upload({"atoms": atoms, "voiceNotes": notes, "snapshots": snapshots})["id"]
+    put(page, "atoms", {"slug": "a2", "title": "edited"}, {"slug": "a3", "title": "here"})
+
+    items = {"atoms": ["a2", "a1"], "voiceNotes": ["1"], "snapshots": True, "compositions": False}
+    result = restore(page, id, items)
+    assert [(it["category"], it["key"]) for it in result["added"]] == [
+        ("atoms", "a1"),
+        ("snapshots", "s1"),
+        ("voiceNotes", "1"),
+    ]
+    assert result["kept"] == [{"category": "atoms", "key": "a2"}]
+    assert titles(page) == {"a1": "elsewhere", "a2": "edited", "a3": "here"}
+    assert titles(page, "voiceNotes") == {"1": "'1'"}
+    page.evaluate("host.client.undoRestore()")
+    assert titles(page) == {"a2": "edited", "a3": "here"}
+    assert titles(page, "snapshots") == titles(page, "voiceNotes") == {}
+
+
+def test_an_unknown_backup_is_an_error(tab):
+    assert failure_of(tab(), "host.client.restoreFromBackup('2020-01-01T00-00-00')")
+
+
+def test_audio_stays_with_its_voice_note(tab):
+    page = tab()
+    audio = page.evaluate(
+        """async () => {
+            const bytes = crypto.getRandomValues(new Uint8Array(50_000));
+            const audioBlob = new Blob([bytes], { type: 'audio/webm' });
+            await host.put('voiceNotes', { id: 1, title: 'hum', audioBlob, synced: false });
+            return [...bytes];
+        }"""
+    )
+    id = back_up(page)["id"]
+    page.evaluate(
+        """async () => {
+            const note = await host.get('voiceNotes', 1);
+            await host.put('voiceNotes', { ...note, title: 'renamed', synced: false });
+        }"""
+    )
+    result = restore(page, id, conflicts="'replace'")
+    assert result["replaced"] == [{"category": "voiceNotes", "key": 1}]
+    note = page.evaluate(
+        """async () => {
+            const { title, audioBlob } = await host.get('voiceNotes', 1);
+            const bytes = new Uint8Array(await audioBlob.arrayBuffer());
+            return { title, type: audioBlob.type, bytes: [...bytes] };
+        }"""
+    )
+    assert (note["title"], note["type"]) == ("hum", "audio/webm")
+    sha256 = [hashlib.sha256(bytes(it)).hexdigest() for it in (audio, note["bytes"])]
+    assert sha256[0] == sha256[1]
+
+
+def test_what_stands_for_audio_in_a_backup_is_none(tab, server):
+    page = tab()
+    id = server.upload({"voiceNotes": [{"id": 1, "title": "hum", "audioBlob": {}}]})["id"]
+    restore(page, id)
+    assert get(page, "voiceNotes", 1) == {"id": 1, "title": "hum", "synced": True}
+
+
+# --- what is newer here ---------------------------------------------------------------------------
+
+
+def test_an_edit_that_is_not_backed_up_is_kept_unless_somebody_says_otherwise(tab):
+    page = tab()
+    id = backed_up(page, "atoms", {"slug": "a1", "title": "old"})
+    put(page, "atoms", {"slug": "a1", "title": "edited"})
+
+    assert restore(page, id)["kept"] == [{"category": "atoms", "key": "a1"}]
+    assert titles(page) == {"a1": "edited"}
+    assert unsynced(page) == 1
+    assert restore(page, id, conflicts="'keep'")["kept"] != []
+    assert titles(page) == {"a1": "edited"}
+    assert restore(page, id, conflicts="'replace'")["replaced"] != []
+    assert titles(page) == {"a1": "old"}
+    assert unsynced(page) == 0
+
+
+def test_it_can_be_decided_by_record(tab):
+    page = tab()
+    records = [{"slug": slug, "title": "old"} for slug in ("a1", "a2", "a3")]
+    id = backed_up(page, "atoms", *records)
+    put(page, "atoms", *({**record, "title": "edited"} for record in records[:2]))
+    conflicts = """async ({ category, key, here, inBackup }) => {
+        if (category !== 'atoms' || here.title !== 'edited' || inBackup.title !== 'old') throw 0;
+        return key === 'a1' ? 'keep' : 'replace';
+    }"""
+    result = restore(page, id, conflicts=conflicts)
+    assert [record["key"] for record in result["kept"]] == ["a1"]
+    assert [record["key"] for record in result["replaced"]] == ["a2"]
+    assert [record["key"] for record in result["same"]] == ["a3"]
+    assert titles(page) == {"a1": "edited", "a2": "old", "a3": "old"}
+
+
+def test_a_decision_that_is_none_is_an_error(tab):
+    page = tab()
+    id = backed_up(page, "atoms", {"slug": "a1", "title": "old"})
+    put(page, "atoms", {"slug": "a1", "title": "edited"})
+    call = f"host.client.restoreFromBackup('{id}', undefined, {{ conflicts: () => undefined }})"
+    assert "conflicts" in failure_of(page, call)
+    assert titles(page) == {"a1": "edited"}
+
+
+def test_what_nobody_knows_the_age_of_is_kept(tab, server):
+    """As on a device that comes from the earlier client, whose flags are all there is."""
+    page = tab()
+    id = server.upload({"compositions": [{"id": "c1", "title": "in the backup"}]})["id"]
+    put(page, "compositions", {"id": "c1", "title": "here", "synced": True})
+    result = restore(page, id)
+    assert result["kept"] == [{"category": "compositions", "key": "c1"}]
+    assert titles(page, "compositions") == {"c1": "here"}
+
+
+def test_what_was_first_backed_up_later_is_newer(tab):
+    page = tab()
+    id = backed_up(page, "atoms", {"slug": "a1", "title": "old"})
+    backed_up(page, "atoms", {"slug": "a1", "title": "new, and backed up"})
+    assert unsynced(page) == 0
+    assert [record["key"] for record in restore(page, id)["kept"]] == ["a1"]
+
+
+@pytest.mark.parametrize("member", ["updatedAt", "timestamp"])
+def test_the_records_own_times_say_which_is_newer(tab, server, member):
+    page = tab()
+    times = ["2026-01-01T00:00:00Z", "2026-03-01T00:00:00Z"]
+    records = [{"slug": f"a{n}", "title": "here", member: times[n]} for n in (0, 1)]
+    backed_up(page, "atoms", *records)
+    elsewhere = [
+        {**record, "title": "elsewhere", member: "2026-02-01T00:00:00Z"} for record in records
+    ]
+    id = server.upload({"atoms": elsewhere})["id"]
+
+    result = restore(page, id)
+    assert [record["key"] for record in result["replaced"]] == ["a0"]
+    assert [record["key"] for record in result["kept"]] == ["a1"]
+    assert titles(page) == {"a0": "elsewhere", "a1": "here"}
+
+
+def test_a_preview_tells_and_writes_nothing(tab, server):
+    page = tab()
+    backed_up(page, "atoms", {"slug": "a1", "title": "same"}, {"slug": "a2", "title": "here"})
+    put(page, "atoms", {"slug": "a3", "title": "edited"})
+    atoms = [
+        {"slug": "a0", "title": "elsewhere"},
+        {"slug": "a1", "title": "same"},
+        {"slug": "a2", "title": "elsewhere"},
+        {"slug": "a3", "title": "elsewhere"},
+    ]
+    id = server.upload({"atoms": atoms})["id"]
+    before = titles(page)
+    planned = page.evaluate("(id) => host.client.previewRestore(id)", id)
+    assert [record["action"] for record in planned] == ["add", "same", "replace", "conflict"]
+    assert [record["inBackup"] for record in planned] == atoms
+    assert titles(page) == before
+    assert page.evaluate("host.client.getUndo()") is None
+
+
+def test_a_record_edited_while_it_is_decided_is_decided_again(tab):
+    page = tab()
+    id = backed_up(page, "atoms", {"slug": "a1", "title": "old"})
+    put(page, "atoms", {"slug": "a1", "title": "edited"})
+    conflicts = """async ({ here }) => {
+        if (here.title === 'edited') await host.put('atoms', { slug: 'a1', title: 'once more' });
+        return here.title === 'edited' ? 'replace' : 'keep';
+    }"""
+    result = restore(page, id, conflicts=conflicts)
+    assert [record["key"] for record in result["kept"]] == ["a1"]
+    assert titles(page) == {"a1": "once more"}
+
+
+# --- all or nothing -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"snapshots": [{"id": "s1"}, {"title": "no id"}]}, "snapshots[1]"),
+        ({"snapshots": [{"id": "s1"}, {"id": "s1"}]}, 'snapshots/"s1" is twice'),
+        ({"snapshots": [{"id": None}]}, "snapshots[0]"),
+        ({"snapshots": [{"id": True}]}, "snapshots[0]"),
+        ({"snapshots": ["text"]}, "snapshots[0]"),
+        ({"configOverrides": [[]]}, "configOverrides[0]"),
+    ],
+)
+def test_everything_is_checked_before_anything_is_written(tab, server, document, words):
+    page = tab()
+    id = server.upload({"atoms": [{"slug": "a1", "title": "fine"}], **document})["id"]
+    assert words in failure_of(page, f"host.client.restoreFromBackup('{id}')")
+    assert titles(page) == {}
+    assert page.evaluate("host.client.getUndo()") is None
+
+
+def test_a_write_that_fails_midway_leaves_everything_as_it_was(tab, server):
+    page = tab()
+    put(page, "atoms", {"slug": "a1", "title": "here"})
+    atoms = [{"slug": f"b{n}", "title": "elsewhere"} for n in range(50)]
+    snapshots = [{"id": "s1", "title": "elsewhere"}]
+    id = server.upload({"atoms": atoms, "snapshots": snapshots})["id"]
+    page.evaluate(
+        """() => {
+            const put = IDBObjectStore.prototype.put;
+            IDBObjectStore.prototype.put = function (...parameters) {
+                if (this.name === 'snapshots') throw new DOMException('full', 'QuotaExceededError');
+                return put.apply(this, parameters);
+            };
+        }"""
+    )
+    assert "full" in failure_of(page, f"host.client.restoreFromBackup('{id}')")
+    assert titles(page) == {"a1": "here"}
+    assert page.evaluate("host.client.getUndo()") is None
+
+
+def test_a_browser_killed_midway_leaves_all_or_nothing(profile, wire, server):
+    count = 3000
+    atoms = [{"slug": f"a{n}", "title": "elsewhere"} for n in range(count)]
+    id = server.upload({"atoms": atoms})["id"]
+    page = open_host(profile.start(), wire)
+    put(page, "atoms", *({"slug": f"a{n}", "title": "here"} for n in range(count)))
+    page.evaluate(
+        """(id) => new Promise((resolve) => {
+            const put = IDBObjectStore.prototype.put;
+            let left = 1500;
+            IDBObjectStore.prototype.put = function (...parameters) {
+                left -= 1;
+                if (left === 0) resolve();
+                return put.apply(this, parameters);
+            };
+            const conflicts = 'replace';
+            void host.client.restoreFromBackup(id, undefined, { conflicts });
+        })""",
+        id,
+    )
+    profile.kill()
+
+    page = open_host(profile.start(), wire)
+    found = set(titles(page).values())
+    assert len(found) == 1
+    assert len(titles(page)) == count
+    # Whichever it was, nothing is believed to be backed up that isn't, and it can be restored.
+    assert restore(page, id, conflicts="'replace'")["kept"] == []
+    assert set(titles(page).values()) == {"elsewhere"}
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def as_file(text, name="backup.json"):
+    """JavaScript for a file of this text, or of these bytes."""
+    if isinstance(text, bytes):
+        return f"new File([new Uint8Array({list(text)})], {json.dumps(name)})"
+    return f"new File([{json.dumps(text)}], {json.dumps(name)})"
+
+
+def stored(server, id):
+    """The text of a backup's file."""
+    return (server.data_dir / f"backup-{id}.json").read_text()
+
+
+def test_a_download_is_the_servers_file(tab, server):
+    data = {"atoms": [{"slug": "a1", "n": 1, "title": "\u00fcber \ud83d\ude00"}], "device": "Desk"}
+    text = json.dumps(data).replace('"n": 1', '"n": 1.0')
+    id = server.upload(text.encode())["id"]
+    name, downloaded = tab().evaluate(
+        """async (id) => {
+            const file = await host.client.downloadBackup(id);
+            return [file.name, await file.text()];
+        }""",
+        id,
+    )
+    assert name == f"backup-{id}.json"
+    assert downloaded == stored(server, id)
+
+
+def test_a_file_is_restored_without_a_server_and_then_backed_up(tab, wire, server):
+    page = tab()
+    for store, record in EVERYTHING.items():
+        put(page, store, record)
+    id = back_up(page)["id"]
+    page.evaluate("async (id) => { window.file = await host.client.downloadBackup(id); }", id)
+    page.evaluate("(id) => host.client.deleteBackup(id)", id)
+    clear(page)
+    wire.cut()
+
+    planned = page.evaluate("host.client.previewRestore(window.file)")
+    assert [record["action"] for record in planned] == ["add"] * 5
+    items = {name: True for name in EVERYTHING} | {"atoms": ["a1"]}
+    result = page.evaluate("(items) => host.client.restoreFromBackup(window.file, items)", items)
+    assert [record["category"] for record in result["added"]] == list(EVERYTHING)
+    # What was in a file may be nowhere else: it is not taken for backed up.
+    assert get(page, "snapshots", "s1") == {**EVERYTHING["snapshots"], "synced": False}
+    assert unsynced(page) == 5
+    page.evaluate("host.client.undoRestore()")
+    assert titles(page) == titles(page, "snapshots") == {}
+
+    wire.mend()
+    page.evaluate("host.client.restoreFromBackup(window.file)")
+    back_up(page)
+    assert latest_data(server)["compositions"] == [EVERYTHING["compositions"]]
+    assert unsynced(page) == 0
+
+
+def test_a_file_changes_nothing_about_what_is_the_same(tab, server):
+    page = tab()
+    put(page, "snapshots", {"id": "s1", "title": "a snapshot", "synced": False})
+    id = server.upload({"snapshots": [{"id": "s1", "title": "a snapshot"}]})["id"]
+    result = page.evaluate(f"host.client.restoreFromBackup({as_file(stored(server, id))})")
+    assert result["same"] == [{"category": "snapshots", "key": "s1"}]
+    assert unsynced(page) == 1
+    assert page.evaluate("host.client.getUndo()") is None
+
+
+def test_what_is_newer_here_than_a_file_is_kept(tab, server):
+    page = tab()
+    id = backed_up(page, "atoms", {"slug": "a1", "title": "old"})
+    backed_up(page, "atoms", {"slug": "a1", "title": "new, and backed up"})
+    file = as_file(stored(server, id))
+    assert page.evaluate(f"host.client.restoreFromBackup({file})")["kept"] != []
+    page.evaluate(f"host.client.restoreFromBackup({file}, null, {{ conflicts: 'replace' }})")
+    assert titles(page) == {"a1": "old"}
+    assert unsynced(page) == 1
+
+
+def test_a_file_of_the_express_server_is_a_backup(tab):
+    path = sorted((SAMPLES / "express-data").iterdir())[-1]
+    document = json.loads(path.read_text())
+    page = tab()
+    result = page.evaluate(f"host.client.restoreFromBackup({as_file(path.read_text(), path.name)})")
+    assert len(result["added"]) == sum(map(len, document["data"].values())) > 0
+    assert result["id"] == document["id"]
+
+
+def express(**members):
+    head = {"id": "x", "timestamp": "2026-01-01T00:00:00.000Z", "version": 1, "data": {}}
+    return json.dumps({**head, **members})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "notes.txt is no backup: it is not JSON"),
+        ("a shopping list", "notes.txt is no backup: it is not JSON"),
+        (b"\x1f\x8b\x08\x00", "it is not JSON"),
+        (b'{"id":"\xff"}', "it is not JSON"),
+        ("[]", "it is not JSON"),
+        ("{}", "lacks an id, a timestamp or its data"),
+        (json.dumps({"atoms": [{"slug": "a1"}]}), "lacks an id, a timestamp or its data"),
+        (express()[:-1], "no whole backup"),
+        (express(timestamp="yesterday"), "lacks an id, a timestamp or its data"),
+        (express(data=[]), "lacks an id, a timestamp or its data"),
+        (express(version=2), "version 2"),
+        (express(data={"atoms": {}}), "no list of atoms"),
+        (express(data={"atoms": [{"slug": "a1"}, {"title": "no slug"}]}), "atoms[1]"),
+        (express(data={"snapshots": [{"id": 1}, {"id": 1}]}), "snapshots/1 is twice"),
+    ],
+)
+def test_a_file_that_is_no_backup_is_an_error(tab, text, words):
+    page = tab()
+    file = as_file(text, "notes.txt")
+    for call in ("readBackup", "previewRestore", "restoreFromBackup"):
+        assert words in failure_of(page, f"host.client.{call}({file})")
+    assert titles(page) == {}
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_a_file_that_was_damaged_is_told_by_its_digest(tab, server, secure):
+    page = tab()
+    if not secure:  # as on a host without https
+        page.evaluate("Object.defineProperty(crypto, 'subtle', { value: undefined })")
+    body = '{"clientTimestamp": "ü", "atoms": [{"slug": "a1", "title": "über"}]}'
+    id = server.upload(body.encode())["id"]
+    text = stored(server, id)
+    assert page.evaluate(f"host.client.previewRestore({as_file(text)})")
+    damaged = as_file(text.replace('"a1"', '"a2"'))
+    assert "SHA-256" in failure_of(page, f"host.client.restoreFromBackup({damaged})")
+    assert titles(page) == {}
+
+
+def test_a_backup_is_read_whole_with_what_else_the_client_sent(tab, server):
+    page = tab()
+    body = {"atoms": [{"slug": "a1"}], "device": "Desk", "clientTimestamp": "2026-01-01T00:00:00Z"}
+    id = server.upload(body)["id"]
+    document = page.evaluate("(id) => host.client.readBackup(id)", id)
+    assert document["id"] == id
+    assert document["clientTimestamp"] == "2026-01-01T00:00:00Z"
+    assert document["data"]["device"] == "Desk"
+    assert document["data"]["atoms"] == [{"slug": "a1"}]
+    assert document["data"]["voiceNotes"] == []
+    # What was read can be restored, as a file can: nobody knows whether the server has it still.
+    page.evaluate("(it) => host.client.restoreFromBackup(it, ['atoms'])", document)
+    assert unsynced(page) == 1
+    unknown = "host.client.readBackup('2020-01-01T00-00-00')"
+    assert "no backup with this id" in failure_of(page, unknown)
+
+
+class TestWithAToken:
+    @pytest.fixture
+    def server_settings(self):
+        return {"BACKUP_TOKEN": "a-secret-of-the-owner"}
+
+    def test_a_backup_is_read_and_downloaded(self, tab):
+        page = tab(token="a-secret-of-the-owner")
+        id = json.dumps(backed_up(page, "atoms", {"slug": "a1"}))
+        assert page.evaluate(f"host.client.readBackup({id})")["data"]["atoms"] == [{"slug": "a1"}]
+        assert page.evaluate(f"host.client.downloadBackup({id}).then((it) => it.size)") > 100
+
+
+# --- undoing --------------------------------------------------------------------------------------
+
+
+def restored(page, server):
+    """Restore over a2 and a3, adding a1; return what was there before."""
+    put(page, "atoms", {"slug": "a2", "title": "here"}, {"slug": "a3", "title": "here"})
+    put(page, "snapshots", {"id": "s1", "title": "here", "synced": False})
+    atoms = [{"slug": f"a{n}", "title": "elsewhere"} for n in (1, 2, 3)]
+    snapshots = [{"id": "s1", "title": "elsewhere"}]
+    id = server.upload({"atoms": atoms, "snapshots": snapshots})["id"]
+    before = titles(page)
+    restore(page, id, conflicts="'replace'")
+    assert titles(page) == dict.fromkeys(["a1", "a2", "a3"], "elsewhere")
+    return before
+
+
+def test_one_call_undoes_a_restore_even_after_a_reload(tab, server):
+    page = tab()
+    before = restored(page, server)
+    page.reload()
+    assert page.evaluate("host.client.getUndo()")["backupId"]
+    result = page.evaluate("host.client.undoRestore()")
+    assert len(result["undone"]) == 4
+    assert titles(page) == before
+    assert get(page, "snapshots", "s1") == {"id": "s1", "title": "here", "synced": False}
+    assert unsynced(page) == 3
+    assert "no restore" in failure_of(page, "host.client.undoRestore()")
+
+
+def test_a_restore_that_changes_nothing_leaves_the_one_before_to_be_undone(tab, server):
+    page = tab()
+    before = restored(page, server)
+    id = page.evaluate("host.client.getUndo()")["backupId"]
+    result = restore(page, id)
+    assert (result["added"], result["replaced"]) == ([], [])
+    page.evaluate("host.client.undoRestore()")
+    assert titles(page) == before
+
+
+def test_undoing_keeps_what_was_edited_since(tab, server):
+    page = tab()
+    restored(page, server)
+    put(page, "atoms", {"slug": "a2", "title": "edited since"})
+    result = page.evaluate("host.client.undoRestore()")
+    assert result["kept"] == [{"category": "atoms", "key": "a2"}]
+    assert titles(page) == {"a2": "edited since", "a3": "here"}
+
+
+def test_undoing_can_be_told_to_bring_back_everything(tab, server):
+    page = tab()
+    before = restored(page, server)
+    put(page, "atoms", {"slug": "a2", "title": "edited since"})
+    page.evaluate("host.client.undoRestore({ conflicts: 'replace' })")
+    assert titles(page) == before
+
+
+def test_what_comes_back_after_another_backup_is_not_in_it(tab, server):
+    page = tab()
+    id = backed_up(page, "atoms", {"slug": "a1", "title": "one"})
+    put(page, "snapshots", {"id": "s1", "title": "two", "synced": False})
+    backed_up(page, "atoms", {"slug": "a1", "title": "two"})
+    restore(page, id, conflicts="'replace'")
+    put_atom(page, "other")
+    back_up(page)
+    page.evaluate("host.client.undoRestore()")
+    assert titles(page)["a1"] == "two"
+    assert unsynced(page) == 1
+    back_up(page)
+    assert latest_data(server)["atoms"][0]["title"] == "two"
+
+
+def test_restoring_tells_the_status(tab, server):
+    page = tab(auto=True)
+    id = server.upload({"atoms": [{"slug": "a1", "title": "elsewhere"}]})["id"]
+    restore(page, id)
+    wait_for_status(page, unsyncedCount=0, storedCount=1)

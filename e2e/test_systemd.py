@@ -1,0 +1,156 @@
+"""The units: what systemd says of them, and the server under a real systemd with their sandbox."""
+
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support import ROOT, Server, require_tool
+
+UNITS = sorted((ROOT / "systemd").iterdir())
+SERVICE = ROOT / "systemd" / "portfolio-backup.service"
+#: The most exposed each service may be, of 10; docs/operations.md tells them.
+EXPOSURES = {
+    "portfolio-backup.service": 1.1,
+    "portfolio-backup-check.service": 0.7,
+    "portfolio-backup-off-site.service": 2.5,
+}
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [require_tool("systemd-analyze"), *arguments], capture_output=True, text=True, timeout=60
+    )
+
+
+def test_systemd_finds_no_fault_with_the_units(tmp_path):
+    """But that the programs are not installed where they say, so here they are where they are."""
+    for unit in UNITS:
+        text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text(), flags=re.M)
+        (tmp_path / unit.name).write_text(text)
+    done = analyze("verify", *(str(path) for path in tmp_path.iterdir()))
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("unit", EXPOSURES)
+def test_a_service_is_no_more_exposed_than_the_docs_say(unit):
+    limit = EXPOSURES[unit]
+    threshold = f"--threshold={round(limit * 10)}"
+    done = analyze("security", "--offline=true", threshold, str(ROOT / "systemd" / unit))
+    assert done.returncode == 0, done.stdout
+    assert f"`{unit}` {limit}" in (ROOT / "docs" / "operations.md").read_text()
+
+
+def test_there_is_a_limit_for_each_service():
+    assert EXPOSURES.keys() == {unit.name for unit in UNITS if unit.suffix == ".service"}
+
+
+# --- run by systemd -------------------------------------------------------------------------------
+
+
+class PrivateSystemd:
+    """A systemd in namespaces of its own that runs one unit; see private_systemd.sh."""
+
+    def __init__(self, unit: Path, directory: Path, port: int):
+        self.log_path = directory / "console"
+        self.log_path.touch()
+        script = [ROOT / "e2e" / "private_systemd.sh", unit, str(port), sys.executable]
+        with open(directory / "script.log", "wb") as log:
+            self.process = subprocess.Popen([*script, self.log_path], stdout=log, stderr=log)
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text() + self.log_path.with_name("script.log").read_text()
+
+    def wait_until(self, is_so) -> None:
+        deadline = time.monotonic() + 60
+        while not is_so():
+            assert time.monotonic() < deadline, self.log
+            assert self.process.poll() is None, self.log
+            time.sleep(0.1)
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+@pytest.fixture
+def boot(tmp_path):
+    """Boot a private systemd with a unit."""
+    if os.geteuid() != 0 or "cgroup2" not in Path("/proc/mounts").read_text():
+        pytest.skip("only root can boot a systemd, with cgroups to give it")
+    if not os.access("/lib/systemd/systemd", os.X_OK):
+        require_tool("/lib/systemd/systemd")
+    booted = []
+
+    def start(unit: Path, port: int = 3081) -> PrivateSystemd:
+        booted.append(PrivateSystemd(unit, tmp_path, port))
+        return booted[-1]
+
+    yield start
+    for systemd in booted:
+        systemd.end()
+
+
+def main_process(port: int) -> Path:
+    """Return the /proc entry of the process that was started with this port."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environ = (process / "environ").read_bytes().split(b"\0")
+            command = (process / "cmdline").read_bytes()
+        except OSError:  # it has ended, or is none of ours
+            continue
+        if f"PORT={port}".encode() in environ and b"backup_server\0serve" in command:
+            return process
+    raise AssertionError("there is no such process")
+
+
+def test_the_server_works_in_the_sandbox_of_its_unit(boot, tmp_path, sample):
+    server = Server(tmp_path / "unused")
+    systemd = boot(SERVICE, server.port)
+
+    def is_up() -> bool:
+        try:
+            return server.get("/api/health").status == 200
+        except OSError:
+            return False
+
+    systemd.wait_until(is_up)
+    receipt = server.upload(sample, "?key=key-of-this-upload")
+    large = server.upload(b'{"atoms":[' + b'"' + b"x" * 20_000_000 + b'"]}')
+    again = server.post("/api/backup?key=key-of-this-upload", sample)
+    assert (again.status, again.json) == (200, receipt)
+    assert server.listed() == [large["id"], receipt["id"]]
+    assert len(server.get(f"/api/backup/{large['id']}").body) == large["size"]
+    chosen = {"backupId": receipt["id"], "items": ["atoms"]}
+    assert len(server.post("/api/restore", chosen).json["data"]["atoms"]) == 6
+    assert server.request("DELETE", f"/api/backup/{large['id']}").status == 200
+
+    process = main_process(server.port)
+    status = dict(re.findall(r"^(\w+):\t(.*)$", (process / "status").read_text(), re.MULTILINE))
+    assert status["Uid"].split() == ["999"] * 4
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    assert {int(status[name], 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {0}
+    root = process / "root"
+    data_dir = root / "var/lib/portfolio-backup"
+    assert data_dir.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in data_dir.glob("backup-*")} == {0o600}
+    for place in ("", "usr", "etc", "var", "home", "root"):
+        assert os.statvfs(root / place).f_flag & os.ST_RDONLY, place
+    assert not list((root / "root").iterdir()), "and homes are not to be seen"
+    assert not list((root / "tmp").glob("pytest-*"))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # above which no unit can go
+    files = str(min(65536, most) if most > 0 else 65536)
+    limits = (process / "limits").read_text()
+    assert re.search(r"Max open files +(\d+) +(\d+)", limits).groups() == (files, files)
+
+
+def test_check_works_in_the_sandbox_of_its_unit(boot):
+    systemd = boot(ROOT / "systemd" / "portfolio-backup-check.service")
+    line = "DATA_DIR is '/var/lib/portfolio-backup': there is no such directory."
+    systemd.wait_until(lambda: line in systemd.log)
+    assert "Traceback" not in systemd.log

@@ -1,0 +1,237 @@
+"""What all tests share: a real server process over real HTTP on a real directory.
+
+Fixtures live in the folders' conftest.py; what this file marks as one is imported there.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+CATEGORIES = ("atoms", "compositions", "snapshots", "voiceNotes", "configOverrides")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def require_tool(name: str) -> str:
+    """Return the path of a program; fail the test without it."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.fail(f"{name} is not installed")
+    return path
+
+
+def free_port() -> int:
+    """Return a port below those that the kernel gives to clients (ip(7), ip_local_port_range).
+
+    One of the kernel's choice could be some client's before the server listens on it.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(22_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 20, pause: float = 0.01) -> None:
+    """Ask again and again until the condition holds; AssertionError when the time is over."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(pause)
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Any  # an http.client.HTTPMessage: a mapping that ignores case
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Server:
+    """A server process; ``command`` defaults to ``python -m backup_server``."""
+
+    def __init__(self, data_dir: Path, command: list[str] | None = None, **environ: str):
+        self.data_dir = data_dir
+        self.address, self.port = "127.0.0.1", free_port()
+        self.log_path = data_dir.with_name(f"{data_dir.name}-{self.port}.log")
+        self.environ = {
+            **{k: v for k, v in os.environ.items() if k not in SETTINGS},
+            "PORT": str(self.port),
+            "DATA_DIR": str(data_dir),
+            **environ,
+        }
+        self.command = command or [sys.executable, "-m", "backup_server"]
+        self.process: subprocess.Popen | None = None
+
+    def launch(self) -> None:
+        """Start the process and wait for nothing."""
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                env=self.environ,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def start(self) -> "Server":
+        """Start the process and wait until it answers."""
+        self.launch()
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the server did not start:\n{self.log}")
+            try:
+                self.get("/api/health")
+                return self
+            except OSError:
+                time.sleep(0.02)
+        self.kill()
+        raise AssertionError(f"the server does not answer:\n{self.log}")
+
+    def stop(self) -> int:
+        """Ask the server to end (SIGTERM); return its exit status."""
+        self.process.terminate()
+        return self.process.wait(30)
+
+    def kill(self) -> None:
+        """Kill all of its processes at once (SIGKILL)."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def pids(self) -> list[int]:
+        """Return its process and that one's workers."""
+        master = self.process.pid
+        children = Path(f"/proc/{master}/task/{master}/children").read_text()
+        return [master, *map(int, children.split())]
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def connect(self, timeout: float = 30) -> HTTPConnection:
+        return HTTPConnection(self.address, self.port, timeout=timeout)
+
+    def request(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """Send one request; header names are written with underscores for hyphens."""
+        connection = self.connect()
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body, named)
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.request("GET", path, **headers)
+
+    def post(self, path: str, body: Any, **headers: str) -> Answer:
+        """Send a body as JSON unless it is bytes or a Content-Type says otherwise."""
+        if not isinstance(body, bytes | bytearray):
+            body = json.dumps(body).encode()
+        headers.setdefault("Content_Type", "application/json")
+        return self.request("POST", path, body, **headers)
+
+    def upload(self, body: Any, query: str = "", **headers: str) -> dict:
+        """Store a backup and return its receipt."""
+        answer = self.post("/api/backup" + query, body, **headers)
+        assert answer.status == 201, answer.body
+        return answer.json
+
+    def listed(self) -> list[str]:
+        return [backup["id"] for backup in self.get("/api/backup/list").json["backups"]]
+
+
+SETTINGS = [
+    "PORT",
+    "HOST",
+    "DATA_DIR",
+    "MAX_BODY_BYTES",
+    "CORS_ORIGINS",
+    "TRUSTED_HOSTS",
+    "BACKUP_TOKEN",
+    "WEB_CONCURRENCY",
+    "GUNICORN_CMD_ARGS",
+]
+
+
+def assert_error(answer: Answer, status: int, *words: str) -> None:
+    """Check the one shape that all errors have, and that the sentence has these words in it."""
+    assert answer.status == status, answer
+    assert answer.headers["Content-Type"] == "application/json"
+    assert list(answer.json) == ["error"]
+    sentence = answer.json["error"]
+    assert isinstance(sentence, str)
+    assert sentence.endswith(".")
+    for word in words:
+        assert word in sentence
+
+
+def backups_in(data_dir: Path) -> dict[str, bytes]:
+    """Return the bytes of every backup's file, by file name."""
+    return {path.name: path.read_bytes() for path in data_dir.glob("backup-*.json")}
+
+
+def strays_in(data_dir: Path) -> list[str]:
+    """Return what lies in a storage directory that neither is a backup nor belongs there."""
+    known = re.compile(r"backup-.*\.json|\.last-id|\.keys")
+    return [name for name in os.listdir(data_dir) if not known.fullmatch(name)]
+
+
+StartServer = Callable[..., Server]
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[StartServer]:
+    """Start servers, on ``data_dir`` or else the test's own; afterwards none may leave a stray."""
+    servers = []
+
+    def start(data_dir: Path | None = None, **options: Any) -> Server:
+        server = Server(data_dir or tmp_path / "data", **options)
+        servers.append(server)
+        return server.start()
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.stop()
+    for server in servers:
+        if server.data_dir.is_dir():
+            assert strays_in(server.data_dir) == []
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("shared") / "data").start()
+    yield server
+    server.stop()
+    assert strays_in(server.data_dir) == []
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Server:
+    """A running server with default settings; what other tests of the module stored is there."""
+    return shared_server
+
+
+@pytest.fixture
+def sample() -> bytes:
+    """What the front end sends: 24 KB."""
+    return (ROOT / "tests" / "samples" / "first-backup.json").read_bytes()

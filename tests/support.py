@@ -6,7 +6,6 @@ Fixtures live in the folders' conftest.py; what this file marks as one is import
 import json
 import os
 import re
-import secrets
 import shutil
 import signal
 import socket
@@ -14,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,15 +32,19 @@ def require_tool(name: str) -> str:
 
 
 def free_port() -> int:
-    """Return a port below those that the kernel gives to clients (ip(7), ip_local_port_range).
+    """Return a port that nobody but a server of ours gets, until this process ends.
 
-    One of the kernel's choice could be some client's before the server listens on it.
+    A socket that is bound to it and does not listen keeps it: the kernel gives it to no client and
+    to no one who asks for any port, but lets a server bind it that sets SO_REUSEADDR (socket(7)).
     """
-    while True:
-        port = 10_000 + secrets.randbelow(22_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+    holder = socket.socket()
+    holder.bind(("", 0))
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _holders.append(holder)
+    return holder.getsockname()[1]
+
+
+_holders: list[socket.socket] = []
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 20, pause: float = 0.01) -> None:

@@ -163,3 +163,47 @@ def test_reduced_motion_and_forced_colours_are_respected(tab, wire):
     assert page.evaluate(f"{style}.color") != own
     wire.gate.set()
     page.evaluate("window.receipt")
+
+
+def test_a_long_error_keeps_to_one_line_and_is_read_on_a_press(tab, wire):
+    page = tab()
+    page.set_viewport_size({"width": 390, "height": 600})
+    put_atom(page, "edited")
+    height = "document.querySelector('sync-status').getBoundingClientRect().height"
+    low = page.evaluate(height)
+    text = page.locator("sync-status .text")
+    assert text.is_disabled()  # all of it is there to be read
+    reason = "The storage directory has no room left for this backup: " + "free some space. " * 9
+    wire.answers = [(400, {}, {"error": reason})]
+    page.evaluate("host.client.createBackup().catch(() => {})")
+    wait_for_state(page, "error")
+    assert page.evaluate(height) <= low + 2
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+    rest = page.locator("sync-status .rest")
+    assert not rest.is_visible()
+    text.focus()
+    page.keyboard.press("Enter")
+    assert rest.inner_text().strip() == f"Not backed up: {reason}".strip()
+    box = rest.bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
+    page.keyboard.press("Escape")
+    assert not rest.is_visible()
+
+
+def test_its_colours_follow_the_scheme_and_can_be_set(tab):
+    page = tab()
+    wait_for_state(page, "empty")
+    put_atom(page, "edited")
+    page.evaluate("host.client.getUnsyncedCount()")
+    wait_for_state(page, "unsynced")
+    root = "document.documentElement.style"
+    page.evaluate(f"{root}.colorScheme = 'light dark'")
+    colour = """getComputedStyle(
+        document.querySelector('sync-status').shadowRoot.querySelector('svg')).color"""
+    light = page.evaluate(colour)
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate(colour) != light
+    page.evaluate(f"{root}.setProperty('--sync-wait', 'rgb(1, 2, 3)')")
+    assert page.evaluate(colour) == "rgb(1, 2, 3)"

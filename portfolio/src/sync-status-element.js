@@ -1,7 +1,8 @@
 /**
- * `<sync-status>`: one line that says whether everything is backed up. Its look follows the
- * page: it inherits font and colours, and takes `--sync-good`, `--sync-busy`, `--sync-wait` and
- * `--sync-bad` for the icon. `data-state` on the element names what it shows.
+ * `<sync-status>`: one line that says whether everything is backed up. What does not fit into the
+ * line is shown beside it on a press. Font and text colour are the page's; the icon's colours follow
+ * `color-scheme`, and `--sync-good`, `--sync-busy`, `--sync-wait` and `--sync-bad` replace them.
+ * `data-state` on the element names what it shows.
  */
 
 import { getBackupStatus, STATUS_EVENT } from './status.js';
@@ -22,18 +23,29 @@ const ICONS = {
 };
 
 const STYLE = `
-  :host { display: inline-flex; align-items: center; gap: .5em; min-width: 0; }
+  :host { display: inline-flex; align-items: center; gap: .5em; min-width: 0; max-width: 100%;
+    --good: var(--sync-good, light-dark(#14713d, #6fdc9b));
+    --busy: var(--sync-busy, light-dark(#2459b8, #93b8ff));
+    --wait: var(--sync-wait, light-dark(#8a5a00, #e9b65c));
+    --bad: var(--sync-bad, light-dark(#b3261e, #ff9a90)); }
   :host([hidden]) { display: none; }
   svg { flex: none; width: 1.25em; height: 1.25em; fill: none; stroke: currentColor;
     stroke-width: 2; stroke-linecap: round; stroke-linejoin: round; }
-  .text { min-width: 0; overflow-wrap: anywhere; }
-  progress { flex: none; width: 5em; height: .45em; accent-color: var(--sync-busy, #2563c9); }
+  .text { min-width: 0; padding: 0; border: 0; overflow: hidden; background: none; color: inherit;
+    font: inherit; text-align: start; text-overflow: ellipsis; white-space: nowrap; }
+  .text:enabled { cursor: pointer; }
+  .text:focus-visible { outline: 2px solid; outline-offset: 2px; border-radius: 2px; }
+  .rest { --width: min(26rem, 100vw - 1rem); inset: auto; top: var(--below); box-sizing: border-box;
+    left: max(.5rem, min(var(--start), 100vw - var(--width) - .5rem)); max-width: var(--width);
+    margin: .4em 0; padding: .6em .9em; border: 1px solid; border-radius: .4em; font: inherit;
+    overflow-wrap: anywhere; }
+  progress { flex: none; width: 5em; height: .45em; accent-color: var(--busy); }
   progress[hidden] { display: none; }
-  :host([data-state='backed-up']) svg { color: var(--sync-good, #14713d); }
-  :host([data-state='backing-up']) svg { color: var(--sync-busy, #2563c9); }
-  :host([data-state='unsynced']) svg, :host([data-state='offline']) svg {
-    color: var(--sync-wait, #8a5a00); }
-  :host([data-state='error']) svg { color: var(--sync-bad, #b3261e); }
+  :host([data-state='backed-up']) svg { color: var(--good); }
+  :host([data-state='backing-up']) svg { color: var(--busy); }
+  :host(:is([data-state='unsynced'], [data-state='offline'], [data-state='unverified'],
+    [data-state='emptied'])) svg { color: var(--wait); }
+  :host([data-state='error']) svg { color: var(--bad); }
   @media (prefers-reduced-motion: no-preference) {
     :host([data-state='backing-up']) svg { animation: rise 1.2s ease-in-out infinite alternate; }
   }
@@ -50,7 +62,7 @@ export class SyncStatusElement extends Base {
   /** @type {AbortController | null} */
   #connected = null;
 
-  /** @type {{path: SVGPathElement, text: HTMLElement, progress: HTMLProgressElement} | null} */
+  /** @type {ReturnType<typeof build> | null} */
   #parts = null;
 
   connectedCallback() {
@@ -63,6 +75,10 @@ export class SyncStatusElement extends Base {
       window.addEventListener(type, render, { signal });
     }
     render();
+    const { text } = this.#parts;
+    const resized = new ResizeObserver(() => pressable(text));
+    resized.observe(text);
+    signal.addEventListener('abort', () => resized.disconnect());
     watch(signal);
     // After the modules of the page, one of which calls configure(). A failure is an event.
     const timer = setTimeout(() => upToDate().catch(() => {}));
@@ -76,7 +92,7 @@ export class SyncStatusElement extends Base {
 
   #render() {
     if (!this.#parts) return;
-    const { path, text, progress } = this.#parts;
+    const { path, text, rest, progress } = this.#parts;
     const status = getBackupStatus();
     const view = viewOf(status, navigator.onLine);
     if (this.dataset.state !== view) {
@@ -87,7 +103,9 @@ export class SyncStatusElement extends Base {
     progress.value = status.progress ?? 0;
     const words = textOf(view, status);
     // Written only when it differs, or a screen reader would say it again at each event.
-    if (text.textContent !== words) text.textContent = words;
+    if (text.textContent === words) return;
+    text.textContent = rest.textContent = words;
+    pressable(text);
   }
 }
 
@@ -103,14 +121,30 @@ function build(host) {
   svg.setAttribute('aria-hidden', 'true');
   const path = document.createElementNS('http://www.w3.org/2000/svg', 'path');
   svg.append(path);
-  const text = document.createElement('span');
+  const text = document.createElement('button');
+  text.type = 'button';
   text.className = 'text';
   text.part.add('text');
+  const rest = document.createElement('div');
+  rest.className = 'rest';
+  rest.part.add('rest');
+  rest.popover = 'auto';
+  text.popoverTargetElement = rest;
+  rest.addEventListener('beforetoggle', () => {
+    const { left, bottom } = text.getBoundingClientRect();
+    rest.style.setProperty('--start', `${left}px`);
+    rest.style.setProperty('--below', `${bottom}px`);
+  });
   const progress = document.createElement('progress');
   progress.max = 1;
   progress.setAttribute('aria-label', 'Backup progress');
-  root.append(svg, text, progress);
-  return { path, text, progress };
+  root.append(svg, text, rest, progress);
+  return { path, text, rest, progress };
+}
+
+/** @param {HTMLButtonElement} text can be pressed only while the line has no room for all of it */
+function pressable(text) {
+  text.disabled = text.scrollWidth <= text.clientWidth;
 }
 
 /**

@@ -3,9 +3,9 @@
 import logging
 import sys
 
-from flask import Flask, Response, request
+from flask import Flask
 
-from . import access, body, errors, worker
+from . import access, connection, errors
 from .routes import blueprint
 from .settings import Settings, SettingsError
 from .storage import Storage
@@ -32,19 +32,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_BODY_BYTES"] = settings.max_body_bytes
     app.extensions["backup_storage"] = storage
     app.url_map.merge_slashes = False  # it would redirect, with a page of HTML
+    connection.register(app)
     access.register(app, settings)
     errors.register(app)
-    app.after_request(_keep_readable)
     app.register_blueprint(blueprint)
-    worker.answer_errors_in_json()
     return app
-
-
-def _keep_readable(response: Response) -> Response:
-    """Let a client that is refused while it sends get to read why."""
-    if response.status_code >= 400:
-        body.drain_after(response, request._get_current_object())
-    return response
 
 
 def _log_to_stdout() -> None:

@@ -6,32 +6,21 @@ many large uploads is the kernel's to take back.
 """
 
 import mmap
-import time
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from typing import Any, BinaryIO, NamedTuple
 
-from flask import Request, Response
+from flask import Request
 from gunicorn.http.errors import ParseException
-from gunicorn.http.unreader import SocketUnreader
 
 from .errors import BodyStalled, BodyTooLarge, InvalidBackup, UnsupportedBody
-from .lanes import receiving
 from .members import Text
 from .storage import Storage
 
-#: Seconds without a byte after which a client is given up.
-IDLE_SECONDS = 20
-#: Seconds for which the rest of a refused body is read, so that its sender gets to the answer, and
-#: seconds without a byte after which that ends.
-DRAIN_SECONDS, DRAIN_IDLE_SECONDS = 300, 5
-
 #: What is larger is kept in a file.
 IN_MEMORY_BYTES = 64 * 1024
-_CHUNK = 128 * 1024
-# gunicorn copies what it has read ahead each time a piece of it is taken, so it may read little.
-SocketUnreader.max_body_chunk = _CHUNK
+# As much as gunicorn reads ahead: each time a piece of it is taken, it copies the rest.
+_CHUNK = 1024 * 1024
 # The most gzip members in a body. Only an attack, which keeps a processor busy, has more.
 _GZIP_MEMBERS = 1000
 _PLAIN_TYPES = ("", "application/json", "text/plain")
@@ -55,15 +44,11 @@ def receive(request: Request, storage: Storage, limit: Limit) -> Text:
     gzipped = _is_gzipped(request)
     if not gzipped and (request.content_length or 0) > limit.size:
         raise _too_large(limit)
-    _set_timeout(request.environ.get("gunicorn.socket"), IDLE_SECONDS)
     kept = _Kept(storage, limit)
     keep = _Unzipping(kept) if gzipped else kept
     try:
         for chunk in _incoming(request, limit):
-            if len(chunk) > IN_MEMORY_BYTES or gzipped:
-                receiving(keep.add, chunk)
-            else:
-                keep.add(chunk)
+            keep.add(chunk)
         return keep.text()
     finally:
         kept.close()
@@ -78,26 +63,6 @@ def collect(chunks: Iterable[bytes | memoryview], storage: Storage, limit: Limit
         return kept.text()
     finally:
         kept.close()
-
-
-def drain(stream: Any, connection: Any) -> None:
-    """Read the rest of a body that was refused, from a stream of this connection if it is known.
-
-    A connection that is closed with bytes unread is reset, and the client, still sending, would
-    never see the answer (RFC 9112, section 9.6).
-    """
-    _set_timeout(connection, DRAIN_IDLE_SECONDS)
-    deadline = time.monotonic() + DRAIN_SECONDS
-    # The client has gone, or went on with something else; the answer was sent.
-    with suppress(OSError, ParseException):
-        while time.monotonic() < deadline and stream.read(_CHUNK):
-            pass
-
-
-def drain_after(response: Response, request: Request) -> None:
-    """Read the rest of the request's body after this response has been sent."""
-    stream, connection = request.stream, request.environ.get("gunicorn.socket")
-    response.call_on_close(lambda: drain(stream, connection))
 
 
 class _Kept:
@@ -174,7 +139,7 @@ class _Unzipping:
 def _incoming(request: Request, limit: Limit) -> Iterator[bytes]:
     """Yield the body as it is sent, the ways in which that can fail turned into our errors."""
     # Compressed bytes have a limit too, since they may hold nothing. gzip adds less than this.
-    most = limit.size + limit.size // 100 + _CHUNK
+    most = limit.size + limit.size // 100 + IN_MEMORY_BYTES
     received = 0
     while data := _read(request):
         received += len(data)
@@ -189,7 +154,7 @@ def _incoming(request: Request, limit: Limit) -> Iterator[bytes]:
 def _read(request: Request) -> bytes:
     try:
         return request.stream.read(_CHUNK)
-    except TimeoutError as error:
+    except (TimeoutError, BlockingIOError) as error:  # the limit of Python or of the kernel
         raise BodyStalled("The body stopped coming; send it again.") from error
     except ParseException as error:
         raise InvalidBackup(f"The body is not valid chunked coding: {error}.") from error
@@ -215,9 +180,3 @@ def _too_large(limit: Limit) -> BodyTooLarge:
     return BodyTooLarge(
         f"{limit.subject} is larger than {limit.size} bytes, the limit of {limit.source}."
     )
-
-
-def _set_timeout(connection: Any, seconds: float) -> None:
-    # gunicorn's own workers have no timeout for a client that stalls.
-    if connection is not None:
-        connection.settimeout(seconds)

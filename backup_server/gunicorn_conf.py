@@ -8,13 +8,14 @@
 import os
 import resource
 
+from .connection import limit_waits
 from .settings import Settings
 
 _settings = Settings.from_environ()
 _host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
 
-# As many files as are allowed: each connection needs a descriptor, and one more while its body is
-# received or a document is sent.
+# gunicorn ends a worker that runs out of descriptors. Each connection needs one, and one more while
+# its body is received or a document is sent.
 _, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
 _files = 65536 if _most == resource.RLIM_INFINITY else min(_most, 65536)
 resource.setrlimit(resource.RLIMIT_NOFILE, (_files, _most))
@@ -22,10 +23,10 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (_files, _most))
 bind = f"{_host}:{_settings.port}"
 # A second one uses a second processor, and is there while the first one starts anew.
 workers = _settings.workers or min(2, len(os.sched_getaffinity(0)))
-worker_class = "backup_server.worker.Worker"
-logger_class = "backup_server.worker.Logger"
-# When one more comes, one that is idle is dropped, or that has sent or taken nothing for longest.
-worker_connections = max(1, min(1000, (_files - 100) // 2))
+worker_class = "gthread"
+# A client that stalls keeps one busy for 20 s.
+threads = 16
+worker_connections = max(threads + 1, min(1000, (_files - 100) // 2))
 # Longer than proxies keep an idle connection (60 s in nginx), or one would send a request on a
 # connection that is just being closed.
 keepalive = 75
@@ -33,6 +34,8 @@ keepalive = 75
 graceful_timeout = 60
 preload_app = True
 accesslog = "-"
+# The request line as it was sent: a decoded one could have line breaks in it.
+access_log_format = "%(m)s %({raw_uri}e)s %(s)s %(B)s %(M)s"
 # The heartbeat file; on a disk, a slow one would get the worker killed.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 control_socket_disable = True
@@ -41,5 +44,7 @@ forwarder_headers = ""
 
 
 def post_worker_init(worker):
-    """Remove what a worker left that was killed alone, whose place this one may have taken."""
+    """Limit the waits for heads, and remove what a killed worker left behind."""
+    for listener in worker.sockets:
+        limit_waits(listener.sock)
     worker.wsgi.extensions["backup_storage"].sweep()

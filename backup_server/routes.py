@@ -11,7 +11,6 @@ from flask import Blueprint, Response, current_app, request
 from . import body, changes, ids, sending
 from .document import Receipt
 from .errors import BackupError, InvalidBackup, UnusableBase
-from .lanes import checking, reading, storing
 from .members import Text
 from .storage import Storage, iso
 from .upload import CATEGORIES, Upload, check_upload
@@ -29,15 +28,12 @@ def create() -> Response:
     key = request.args.get("key")
     if key is not None and not _KEY.fullmatch(key):
         raise InvalidBackup("The parameter key must be 16 to 128 of A-Z a-z 0-9 - and _.")
-    if key and (receipt := storing(_storage().find, key)):
-        response = _json(msgspec.json.encode(receipt))
-        body.drain_after(response, request._get_current_object())
-        return response
+    if key and (receipt := _storage().find(key)):
+        return _json(msgspec.json.encode(receipt))
     limit = body.Limit(current_app.config["MAX_BODY_BYTES"], "MAX_BODY_BYTES")
     text = body.receive(request, _storage(), limit)
     base = request.args.get("base")
-    lane = storing if base is None and len(text) <= body.IN_MEMORY_BYTES else checking
-    receipt, is_new = lane(_store, _storage(), text, key, base, limit)
+    receipt, is_new = _store(_storage(), text, key, base, limit)
     response = _json(msgspec.json.encode(receipt), 201 if is_new else 200)
     if is_new:
         log.info("stored %s %d bytes", receipt.id, receipt.size)
@@ -53,25 +49,25 @@ def list_backups() -> Response:
         raise InvalidBackup("The parameter limit must be a number, 1 or more.")
     if before is not None and not ids.is_id(before):
         raise InvalidBackup("The parameter before must be the id of a backup.")
-    return _json(reading(_page, _storage(), int(limit) if limit else None, before))
+    return _json(_page(_storage(), int(limit) if limit else None, before))
 
 
 @blueprint.get("/backup/latest")
 def latest() -> Response:
     """Send the newest backup's document."""
-    return sending.conditional(reading(sending.opened, _storage().open_latest))
+    return sending.conditional(sending.opened(_storage().open_latest))
 
 
 @blueprint.get("/backup/<backup_id>")
 def read(backup_id: str) -> Response:
     """Send a backup's document."""
-    return sending.conditional(reading(sending.opened, _storage().open, backup_id))
+    return sending.conditional(sending.opened(_storage().open, backup_id))
 
 
 @blueprint.delete("/backup/<backup_id>")
 def delete(backup_id: str) -> Response:
     """Delete a backup."""
-    reading(_storage().delete, backup_id)  # its head, with the key, is read first
+    _storage().delete(backup_id)
     log.info("deleted %s", backup_id)
     return _json(b'{"deleted":true}')
 
@@ -81,7 +77,7 @@ def restore() -> Response:
     """Send a backup's document, or only the chosen categories of it."""
     text = body.receive(request, _storage(), _RESTORE_LIMIT)
     backup_id, chosen = _restore_request(text)
-    document = reading(sending.opened, _storage().open, backup_id)
+    document = sending.opened(_storage().open, backup_id)
     return sending.whole(document) if chosen is None else sending.categories(document, chosen)
 
 
@@ -90,7 +86,7 @@ def health() -> Response:
     """Tell whether backups can be stored."""
     report = {"status": "ok", "timestamp": iso(datetime.now(UTC))}
     try:
-        storing(_storage().check)
+        _storage().check()
     except BackupError as error:
         report |= {"status": "unavailable", "error": str(error)}
     return _json(msgspec.json.encode(report), 503 if "error" in report else 200)

@@ -8,10 +8,8 @@ from typing import Any, BinaryIO, NamedTuple
 from flask import Response, request
 from werkzeug.datastructures import ContentRange
 from werkzeug.exceptions import PreconditionFailed, RequestedRangeNotSatisfiable
-from werkzeug.wsgi import wrap_file
 
 from .document import Head
-from .lanes import reading
 
 # What RFC 9110, section 14.2, lets a server ignore is ignored: several ranges, and what is none.
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))", re.ASCII)
@@ -38,9 +36,9 @@ def opened(open_: Callable[..., tuple[BinaryIO, Head]], *args: Any) -> Document:
 
 
 def whole(document: Document) -> Response:
-    """Send a document as it lies on the disk; gunicorn does it with sendfile(2)."""
-    body = wrap_file(request.environ, document.file)
-    response = Response(body, mimetype="application/json", direct_passthrough=True)
+    """Send a document as it lies on the disk."""
+    body = _read(document, [(0, document.head.size)])
+    response = Response(body, mimetype="application/json")
     response.content_length = document.head.size
     response.headers["Cache-Control"] = "private, no-cache"
     response.call_on_close(document.file.close)
@@ -117,7 +115,6 @@ def _send_part(response: Response, document: Document, start: int, end: int) -> 
     response.status_code = 206
     response.content_range = ContentRange("bytes", start, end, document.head.size)
     response.content_length = end - start
-    response.direct_passthrough = False
     response.response = _read(document, [(start, end - start)])
 
 
@@ -129,7 +126,7 @@ def _read(document: Document, pieces: list[Piece]) -> Iterator[bytes]:
         offset, length = piece
         while length:
             at_once = min(length, _CHUNK)
-            chunk = reading(os.pread, document.file.fileno(), at_once, offset)
+            chunk = os.pread(document.file.fileno(), at_once, offset)
             if not chunk:
                 raise OSError(f"backup {document.head.id} has lost its end")
             yield chunk

@@ -12,11 +12,8 @@ from datetime import UTC, datetime
 
 import pytest
 import raw
-from gunicorn.http.body import LengthReader
-from gunicorn.http.unreader import SocketUnreader
 from support import CATEGORIES, Server, assert_error, backups_in, strays_in
 
-from backup_server import body
 from backup_server.ids import file_name
 
 LIMIT = 100_000
@@ -709,16 +706,3 @@ def test_a_transfer_coding_besides_chunked_is_a_415(server):
         connection.sendall(raw.head("POST /api/backup", *lines))
         connection.sendall(raw.chunked([gzip.compress(b"{}")]))
         assert_error(raw.receive(connection), 415)
-
-
-def test_gunicorn_reads_no_further_ahead_than_one_piece():
-    """Ahead by a megabyte, it copies that for every piece: four times the work of receiving."""
-    asked = []
-
-    class Socket:
-        def recv(self, size: int) -> bytes:
-            asked.append(size)
-            return bytes(size)
-
-    LengthReader(SocketUnreader(Socket()), 50_000_000).read(body._CHUNK)
-    assert asked == [body._CHUNK]

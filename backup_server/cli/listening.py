@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 
 import click
 from gunicorn.app.wsgiapp import WSGIApplication
@@ -9,7 +10,15 @@ from gunicorn.config import Config
 
 
 class Server(WSGIApplication):
-    """gunicorn's own command, which reads sys.argv and GUNICORN_CMD_ARGS."""
+    """gunicorn's own command with the shipped settings; GUNICORN_CMD_ARGS come on top."""
+
+    def load_config(self) -> None:
+        """Read the settings, at the start and at each SIGHUP."""
+        arguments = ["-c", "python:backup_server.gunicorn_conf", "backup_server:create_app()"]
+        sys.argv = [self.prog, *arguments]
+        super().load_config()
+        # gunicorn calls Python with these at SIGUSR2, for a second master.
+        sys.argv = sys.orig_argv[1:]
 
     def run(self) -> None:
         """Serve, unless the address cannot be had: gunicorn would try that five times."""

@@ -1,7 +1,5 @@
 """``serve``: gunicorn with the shipped settings."""
 
-import sys
-
 import click
 
 from ..settings import Settings
@@ -35,5 +33,4 @@ def serve() -> None:
     # Only now: gunicorn reads WEB_CONCURRENCY when it is imported, and stumbles over nonsense.
     from .listening import Server
 
-    sys.argv[1:] = ["-c", "python:backup_server.gunicorn_conf", "backup_server:create_app()"]
     Server(prog="portfolio-backup").run()

@@ -1,49 +1,20 @@
-"""Which backups to keep, and what was lost from one to the next: rules only, nothing is read.
+"""Which backups to keep: rules only, nothing is read.
 
-The keep rules are those of ``restic forget`` (its manual page): each keeps the newest backup of
-each of the last so many days, ISO weeks, months or years that have one, or the last so many
-backups; what any of them keeps is kept. One that runs out of backups keeps the oldest as well.
+Each series is thinned alone, by the rules of ``restic forget`` (its manual page), which groups by
+host where this groups by device. Each rule keeps the newest backup of each of the last N days, ISO
+weeks, months or years that have one, or the last N backups. What one rule keeps is kept. A rule
+with fewer backups than N keeps the oldest, too.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from datetime import datetime, tzinfo
-from itertools import pairwise
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from datetime import datetime, timedelta, tzinfo
 from typing import NamedTuple
 
-
-class Backup(NamedTuple):
-    """A backup as the rules see it.
-
-    ``made`` is in UTC, and None if that cannot be told; ``size`` is in bytes, ``counts`` by
-    category. Of one with ``damage``, which says what is wrong, only the id is known.
-    """
-
-    id: str
-    made: datetime | None
-    size: int
-    counts: Mapping[str, int]
-    damage: str | None = None
-    is_summed: bool = True
-
-
-class Loss(NamedTuple):
-    """A category that lost half of its items or more: how many there were and are.
-
-    ``before`` is the last backup that had them, ``after`` the one that followed.
-    """
-
-    category: str
-    had: int
-    has: int
-    before: Backup
-    after: Backup
-
-    def __str__(self) -> str:
-        return f"{self.category} fell from {self.had} to {self.has}"
+from .series import Backup, losses, series_of
 
 
 class Verdict(NamedTuple):
-    """A backup, and by what it is kept: without a reason it is to be deleted."""
+    """A backup and the reasons to keep it: without a reason it is to be deleted."""
 
     backup: Backup
     reasons: list[str]
@@ -58,45 +29,43 @@ PERIODS: dict[str, Callable[[datetime], Hashable]] = {
 }
 
 
-def lost_half(had: int, has: int) -> bool:
-    """Tell whether half or more is gone, of however few: 1 to 0 and 2 to 1 are, 3 to 2 is not."""
-    return had > 0 and 2 * has <= had
-
-
-def losses(backups: Sequence[Backup]) -> list[Loss]:
-    """Return what was lost from each readable backup to the next; they come oldest first."""
-    readable = [backup for backup in backups if not backup.damage]
-    return [
-        Loss(category, had, after.counts.get(category, 0), before, after)
-        for before, after in pairwise(readable)
-        for category, had in before.counts.items()
-        if lost_half(had, after.counts.get(category, 0))
-    ]
+def bytes_a_day(backups: Sequence[Backup], now: datetime) -> float:
+    """Return how many bytes a day were stored, in the last 30 days at most and 7 at least."""
+    dated = [backup for backup in backups if backup.made and backup.made <= now]
+    first = min((backup.made for backup in dated), default=now)
+    days = min(max((now - first) / timedelta(days=1), 7), 30)
+    return sum(one.size for one in dated if now - one.made <= timedelta(days=days)) / days
 
 
 def decide(
-    backups: Sequence[Backup], rules: Mapping[str, int], zone: tzinfo | None
+    backups: Sequence[Backup],
+    rules: Mapping[str, int],
+    zone: tzinfo | None,
+    ended: Collection[str | None] = (),
 ) -> list[Verdict]:
     """Decide on all backups, which come oldest first and are returned newest first.
 
-    ``rules`` tells how many each of ``last`` and PERIODS keeps; ``zone`` is where days begin, None
-    the system's. Never without a reason are the newest readable backup, a damaged one (which fills
-    no rule), one whose time is not known, and the last one before a loss.
+    ``rules`` tells how many backups each of ``last`` and PERIODS keeps in a series; without rules
+    all are kept. ``zone`` is where days begin, None the system's. Always kept are the newest backup
+    of a series, the last one before a loss, one of unknown time, and a damaged one, which fills no
+    rule. Of the series ``ended`` are kept only those before a loss in another series.
     """
     reasons: dict[str, list[str]] = {backup.id: [] for backup in backups}
-    sound = [backup for backup in reversed(backups) if not backup.damage]
-    if sound:
-        reasons[sound[0].id].append("newest")
-    for rule, number in rules.items():
-        for backup, reason in _kept(rule, number, sound, zone):
+    for device_id, series in series_of(backups).items():
+        if device_id in ended:
+            continue
+        reasons[series[-1].id].append("newest")
+        kept = [pair for rule, n in rules.items() for pair in _kept(rule, n, series[::-1], zone)]
+        for backup, reason in kept if rules else [(backup, "no rule") for backup in series]:
             if reason not in reasons[backup.id]:
                 reasons[backup.id].append(reason)
     for loss in losses(backups):
-        reasons[loss.before.id].append(f"before {loss}")
+        if loss.after.device_id not in ended:
+            reasons[loss.before.id].append(f"before {loss}")
     for backup in backups:
         if backup.damage:
             reasons[backup.id].append("damaged")
-        elif backup.made is None:
+        elif _local(backup, zone) is None and backup.device_id not in ended:
             reasons[backup.id].append("of unknown time")
     return [Verdict(backup, reasons[backup.id]) for backup in reversed(backups)]
 
@@ -104,10 +73,11 @@ def decide(
 def _kept(
     rule: str, number: int, newest_first: list[Backup], zone: tzinfo | None
 ) -> list[tuple[Backup, str]]:
-    """Return what one rule keeps, each with the reason."""
+    """Return what one rule keeps of a series, each with the reason."""
     kept, periods = [], set()
     for backup in newest_first:
-        period = _period(rule, backup, zone)
+        local = _local(backup, zone)
+        period = backup.id if rule == "last" else local and PERIODS[rule](local)
         if period is None or period in periods:
             continue
         if len(periods) == number:
@@ -119,7 +89,9 @@ def _kept(
     return kept
 
 
-def _period(rule: str, backup: Backup, zone: tzinfo | None) -> Hashable:
-    if rule == "last":
-        return backup.id
-    return PERIODS[rule](backup.made.astimezone(zone)) if backup.made else None
+def _local(backup: Backup, zone: tzinfo | None) -> datetime | None:
+    """Return when a backup was made in this zone; None where that is on no calendar."""
+    try:
+        return backup.made and backup.made.astimezone(zone)
+    except (OverflowError, ValueError, OSError):  # of the year 9999 or 1, in the next zone
+        return None

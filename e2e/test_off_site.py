@@ -1,5 +1,6 @@
 """docs/off-site.md: a copy made during uploads brings everything back that was acknowledged."""
 
+import json
 import os
 import re
 import shlex
@@ -9,11 +10,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from commands import environ, run
 from support import ROOT, Server, backups_in, require_tool
+
+from backup_server.retention import decide
+from backup_server.series import Backup
 
 TEXT = (ROOT / "docs" / "off-site.md").read_text()
 UNIT = (ROOT / "systemd" / "portfolio-backup-off-site.service").read_text()
@@ -237,3 +243,55 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+# --- the rules of restic forget -------------------------------------------------------------------
+
+
+def test_prune_keeps_what_restic_forget_keeps(tmp_path):
+    """Around midnight, a month's, a year's and an ISO week's end, and summer time's beginning."""
+    texts = """2023-12-31T22:30 2023-12-31T23:30 2024-01-01T00:30 2024-03-30T22:59 2024-03-30T23:01
+        2024-03-31T21:59 2024-03-31T22:01 2024-12-29T12:00 2024-12-30T12:00 2025-01-01T12:00"""
+    made = [datetime.fromisoformat(f"{text}+00:00") for text in texts.split()]
+    zone = ZoneInfo("Europe/Zurich")
+    (tmp_path / "file").write_text("x")
+    environ = os.environ | {
+        "RESTIC_REPOSITORY": str(tmp_path / "repository"),
+        "RESTIC_PASSWORD": "x",
+        "RESTIC_CACHE_DIR": str(tmp_path / "cache"),
+        "TZ": zone.key,
+    }
+
+    def restic(*arguments: str) -> str:
+        command = ["restic", *arguments]
+        return subprocess.run(
+            command, env=environ, check=True, capture_output=True, text=True
+        ).stdout
+
+    restic("init")
+    for number, moment in enumerate(made):
+        local = moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
+        restic("backup", "--host", f"h{number % 2}", "--time", local, str(tmp_path / "file"))
+    backups = [
+        Backup(f"{moment:%Y-%m-%dT%H-%M-%S}", moment, 1, {}, device_id=f"h{number % 2}")
+        for number, moment in enumerate(made)
+    ]
+    for rules in (
+        {"last": 3},
+        {"daily": 4},
+        {"weekly": 3},
+        {"monthly": 2},
+        {"yearly": 2},
+        {"last": 1, "daily": 2, "weekly": 3, "monthly": 4, "yearly": 5},
+        {"daily": 100},
+    ):
+        flags = [f"--keep-{rule}={number}" for rule, number in rules.items()]
+        groups = json.loads(restic("forget", "--dry-run", "--json", *flags))
+        kept = {
+            datetime.fromisoformat(one["time"]).astimezone(UTC)
+            for group in groups
+            for one in group["keep"]
+        }
+        assert len(groups) == 2
+        ours = {verdict.backup.made for verdict in decide(backups, rules, zone) if verdict.reasons}
+        assert ours == kept, rules

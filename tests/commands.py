@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from click.testing import CliRunner
 from support import CATEGORIES, SETTINGS
 
 from backup_server import document, ids
+from backup_server.cli import main
 from backup_server.storage import iso
 from backup_server.upload import check_upload
 
@@ -24,14 +26,14 @@ def environ(directory: Path | None, **settings: str) -> dict[str, str]:
 
 
 def run(directory: Path | None, *arguments: str, **settings: str) -> subprocess.CompletedProcess:
-    """Run a command on a directory and wait for its end; ``settings`` go into its environment."""
-    return subprocess.run(
-        [*MODULE, *arguments],
-        env=environ(directory, **settings),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    """Run a command on a directory, in this process; ``settings`` go into its environment."""
+    given = dict.fromkeys(SETTINGS) | settings
+    if directory is not None:
+        given["DATA_DIR"] = str(directory)
+    ended = CliRunner(env=given).invoke(main, arguments)
+    if not isinstance(ended.exception, SystemExit | None):
+        raise ended.exception  # a traceback, for an owner
+    return subprocess.CompletedProcess(arguments, ended.exit_code, ended.stdout, ended.stderr)
 
 
 def write_backup(
@@ -39,12 +41,17 @@ def write_backup(
     made: datetime,
     counts: Mapping[str, int] | None = None,
     backup_id: str | None = None,
+    **head: str,
 ) -> str:
-    """Write a backup as the server would have at this time; return its id."""
+    """Write a backup as the server would have at this time; return its id.
+
+    ``head`` is what else an upload has there: deviceId and device.
+    """
     members = [
         f'"{name}":{[{"id": number} for number in range((counts or {"atoms": 4}).get(name, 0))]}'
         for name in CATEGORIES
     ]
+    members += [f'"{name}":"{value}"' for name, value in head.items()]
     body = "{" + ",".join(members).replace("'", '"') + "}"
     backup_id = backup_id or ids.next_id("", made.astimezone(UTC))
     content = document.render(check_upload(body.encode()), backup_id, iso(made), None)

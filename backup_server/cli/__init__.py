@@ -1,10 +1,11 @@
 """The command ``portfolio-backup``: the server, and what its owner does beside it.
 
-Only ``serve`` makes a directory. What was asked for goes to stdout; progress goes to stderr, and
-only to a terminal. An error is one line on stderr.
+Only ``serve`` makes a directory. Results go to stdout; progress goes to stderr, and only to a
+terminal. An error is one line on stderr.
 """
 
 import signal
+import sys
 
 import click
 
@@ -12,31 +13,58 @@ from .. import __version__
 from ..errors import BackupError
 from ..settings import SettingsError
 from . import checking, listing, pruning, serving, verifying
-from .manual import COMMAND_EXITS, DATA_DIR, ManualGroup
+from .survey import say
+
+
+class _Commands(click.Group):
+    """A group whose errors are one line, and whose commands return their exit status."""
+
+    def main(self, *arguments: object, **options: object) -> None:
+        """Run the command that is named, and end the process with its status."""
+        try:
+            status = super().main(*arguments, **options | {"standalone_mode": False}) or 0
+        except click.Abort:
+            status = 128 + signal.SIGINT
+        except click.ClickException as error:
+            context = getattr(error, "ctx", None)
+            hint = f" See {context.command_path} --help." if context else ""
+            status = _failed(error.format_message() + hint, error.exit_code)
+        except (BackupError, SettingsError) as error:
+            status = _failed(str(error))
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            status = _failed(f"{where}{error.strerror or error}.")
+        sys.exit(status)
+
+
+def _failed(sentence: str, status: int = 2) -> int:
+    say(" ".join(sentence.split()), err=True)
+    return status
 
 
 @click.group(
-    cls=ManualGroup,
+    cls=_Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    sections={
-        "Exit status": COMMAND_EXITS,
-        "Environment": [*DATA_DIR, ("...", "Further settings of the server: see serve --help.")],
-        "Example": [("portfolio-backup check --max-age 26h", "")],
-    },
+    epilog="""\b
+    Exit status:
+      0  Done, and nothing was found.
+      1  Something was found: the output says what.
+      2  It was used wrongly, or could not be done: stderr says why.
+
+    DATA_DIR is the storage directory, ./data unless it is set. The other settings are those of
+    the server: see serve --help.
+    """,
 )
 @click.version_option(__version__, prog_name="portfolio-backup", message="%(prog)s %(version)s")
 @click.pass_context
-def commands(context: click.Context) -> int | None:
+def main(context: click.Context) -> None:
     """Keep the backups of a portfolio: serve them, or look after those in DATA_DIR.
 
     Without a command it serves. Nothing is ever deleted but by a request or by `prune --yes`.
     """
-    if context.invoked_subcommand in (None, "serve"):
-        return None if context.invoked_subcommand else context.invoke(serving.serve)
-    # A reader that goes away, such as head, ends a command as it ends any other.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    return None
+    if context.invoked_subcommand is None:
+        context.invoke(serving.serve)
 
 
 for command in (
@@ -46,28 +74,4 @@ for command in (
     checking.check,
     pruning.prune,
 ):
-    commands.add_command(command)
-
-
-def main() -> int:
-    """Run the command that is named, or serve; return the exit status."""
-    try:
-        return commands.main(standalone_mode=False) or 0
-    except click.Abort:
-        return 128 + signal.SIGINT
-    except SettingsError as error:
-        return _failed(str(error), 2)
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        hint = f" See {context.command_path} --help." if context else ""
-        return _failed(error.format_message() + hint, error.exit_code)
-    except BackupError as error:
-        return _failed(str(error), 2)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _failed(f"{where}{error.strerror or error}.", 2)
-
-
-def _failed(sentence: str, status: int) -> int:
-    click.echo(" ".join(sentence.split()), err=True)
-    return status
+    main.add_command(command)

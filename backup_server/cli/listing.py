@@ -1,71 +1,42 @@
 """``list``: what is stored."""
 
-import sys
-from collections.abc import Iterator
+import json
 
 import click
 
-from ..document import Head
-from ..errors import BackupError, UnknownBackup
-from ..storage import Storage
-from .manual import COMMAND_EXITS, DATA_DIR, ManualCommand
-from .survey import damage_of, json_option, open_storage, place, print_json
+from ..series import names_of, series_of
+from .survey import json_option, open_storage, place, print_json, say, survey
 
 
-@click.command(
-    "list",
-    cls=ManualCommand,
-    sections={
-        "Exit status": [("0", "Done, also where a damaged backup is listed."), COMMAND_EXITS[2]],
-        "Environment": DATA_DIR,
-        "Example": [("portfolio-backup list --json | jq -r '.backups[0].id'", "")],
-    },
-)
+@click.command("list", epilog="Example: portfolio-backup list --json | jq -r '.backups[0].id'")
 @json_option
 def list_backups(as_json: bool) -> None:
     """Print what is stored, newest first.
 
-    A line a backup: id, bytes, items by category. With --json: directory, backups (each as the API
-    lists it) and damaged (id, error).
+    A line a backup: id, bytes, the device where there are several, items by category.
+
+    With --json: directory, backups (each as the API lists it) and damaged (id, error).
     """
     storage = open_storage()
+    backups = survey(storage, whole=False, label="Reading")[::-1]
     if as_json:
-        _print_document(storage)
-        return
-    if sys.stderr.isatty():
-        click.echo(f"In {place(storage)}:", err=True)
-    for backup_id, head, damage in _heads(storage):
-        if head is None:
-            click.echo(f"{backup_id}  damaged: {damage}")
-        else:
-            counts = ", ".join(f"{count} {name}" for name, count in head.counts.items() if count)
-            click.echo(f"{backup_id}  {head.size:>12,}  {counts or 'empty'}")
-
-
-def _print_document(storage: Storage) -> None:
-    backups, damaged = [], []
-    for backup_id, head, damage in _heads(storage):
-        if head is None:
-            damaged.append({"id": backup_id, "error": damage})
-            continue
-        backups.append(
+        entries = [storage.catalog.entry(backup.id) for backup in backups if not backup.damage]
+        print_json(
             {
-                "id": backup_id,
-                "timestamp": head.timestamp,
-                "clientTimestamp": head.client_timestamp,
-                "size": head.size,
-                "counts": head.counts,
+                "directory": place(storage),
+                "backups": [json.loads(entry) for entry in entries if entry],
+                "damaged": [
+                    {"id": backup.id, "error": backup.damage} for backup in backups if backup.damage
+                ],
             }
         )
-    print_json({"directory": place(storage), "backups": backups, "damaged": damaged})
-
-
-def _heads(storage: Storage) -> Iterator[tuple[str, Head | None, str]]:
-    """Yield id and head, or what is wrong with it, of every backup that is still there."""
-    for backup_id in reversed(storage.catalog.ids()):
-        try:
-            yield backup_id, storage.catalog.head(backup_id), ""
-        except UnknownBackup:
+        return
+    names = names_of(series_of(backups[::-1]))
+    width = max(map(len, names.values()), default=0)
+    for backup in backups:
+        if backup.damage:
+            say(f"{backup.id}  damaged: {backup.damage}")
             continue
-        except (BackupError, OSError) as error:
-            yield backup_id, None, damage_of(error)
+        counts = ", ".join(f"{count} {name}" for name, count in backup.counts.items() if count)
+        device = f"  {names[backup.device_id]:<{width}}" if len(names) > 1 else ""
+        say(f"{backup.id}  {backup.size:>12,}{device}  {counts or 'empty'}")

@@ -1,15 +1,16 @@
 """``prune``: deletes backups that no rule keeps, if it is told to."""
 
+from collections.abc import Iterable
 from datetime import tzinfo
 from zoneinfo import ZoneInfo
 
 import click
 
-from ..errors import UnknownBackup
-from ..retention import PERIODS, Backup, Verdict, decide
+from ..errors import BackupError, UnknownBackup
+from ..retention import PERIODS, Verdict, decide
+from ..series import NO_DEVICE, Backup, names_of, series_of
 from ..storage import Storage
-from .manual import COMMAND_EXITS, DATA_DIR, ManualCommand
-from .survey import json_option, open_storage, place, print_json, survey
+from .survey import open_storage, place, say, survey
 
 
 def _zone(context: click.Context, parameter: click.Parameter, name: str | None) -> tzinfo | None:
@@ -29,19 +30,8 @@ def _keep(rule: str, what: str):
 
 
 @click.command(
-    cls=ManualCommand,
-    sections={
-        "Exit status": [
-            ("0", "Done; without --yes, shown."),
-            ("1", "The same, and a damaged backup was found, and kept."),
-            COMMAND_EXITS[2],
-        ],
-        "Environment": [*DATA_DIR, ("TZ", "The time zone, unless --timezone names one.")],
-        "Example": [
-            ("portfolio-backup prune --keep-last 10 --keep-daily 30 --keep-weekly 12 \\", ""),
-            ("    --keep-monthly 36 --keep-yearly 10", ""),
-        ],
-    },
+    epilog="""Example: portfolio-backup prune --keep-last 10 --keep-daily 30 --keep-weekly 12
+    --keep-monthly 36 --keep-yearly 10"""
 )
 @_keep("last", "the last N backups")
 @_keep("daily", "the newest of each of the last N days that have one")
@@ -49,82 +39,97 @@ def _keep(rule: str, what: str):
 @_keep("monthly", "the newest of each of the last N months")
 @_keep("yearly", "the newest of each of the last N years")
 @click.option(
+    "--forget-series",
+    multiple=True,
+    metavar="ID",
+    help=f'Keep nothing of the device with this deviceId, or of "{NO_DEVICE}".',
+)
+@click.option(
     "--timezone", callback=_zone, metavar="NAME", help="Where days begin [default: the system's]."
 )
 @click.option("--yes", is_flag=True, help="Delete; without it, only show what would be.")
-@json_option
-def prune(timezone: tzinfo | None, yes: bool, as_json: bool, **numbers: int | None) -> int:
+def prune(
+    forget_series: tuple[str, ...], timezone: tzinfo | None, yes: bool, **numbers: int | None
+) -> int:
     """Delete what no rule keeps, or show what that would be.
 
-    The rules are those of `restic forget`: what one of them keeps is kept. Never deleted are the
-    newest readable backup, a damaged one, and the last one before a category lost half of its items
-    or more. So every file is read whole first. A server may run meanwhile; what it stores is kept.
+    The rules are those of `restic forget`, for each device alone: what one of them keeps is kept.
+    Never deleted are the newest readable backup of a device (but with --forget-series), a damaged
+    one, and the last one before a category lost half of its items or more. So every file is read
+    whole first. The server may run: what it stores during this is kept.
 
-    With --json: directory, deleted (whether), keep (id, size, reasons), delete (id, size), bytes.
+    A damaged backup makes the exit status 1.
     """
     rules = {rule: number for rule in ("last", *PERIODS) if (number := numbers[rule])}
-    if not rules:
-        raise click.UsageError("Give at least one --keep-... option.")
+    if not rules and not forget_series:
+        raise click.UsageError("Give at least one --keep-... option, or --forget-series.")
     storage = open_storage()
-    verdicts = decide(survey(storage, whole=True, label="Reading"), rules, timezone)
+    backups = survey(storage, whole=True, label="Reading")
+    series = series_of(backups)
+    names = names_of(series)
+    ended = _ended(forget_series, names)
+    verdicts = decide(backups, rules, timezone, ended)
     doomed = [verdict.backup for verdict in verdicts if not verdict.reasons]
-    if not as_json:
-        _print_plan(verdicts)
+    _print_plan(verdicts, names)
     if yes:
-        doomed = _delete(storage, verdicts)
-    freed = sum(backup.size for backup in doomed)
-    if as_json:
-        print_json(_document(storage, verdicts, doomed, yes, freed))
-    elif yes:
-        click.echo(f"Deleted {len(doomed)} of {len(verdicts)} backups, {freed:,} bytes.")
+        newest = {key: of_device[-1].id for key, of_device in series.items() if key not in ended}
+        doomed = _delete(storage, doomed[::-1], newest)
+    freed = f"{sum(backup.size for backup in doomed):,} bytes"
+    counted = f"{len(doomed)} of {len(verdicts)} backups"
+    if yes:
+        say(f"Deleted {counted}, {freed}.")
     else:
-        click.echo(
-            f"Would delete {len(doomed)} of {len(verdicts)} backups in {place(storage)}, "
-            f"{freed:,} bytes; --yes does it."
+        say(f"Would delete {counted} in {place(storage)}, {freed}; --yes does it.")
+    return int(any(backup.damage for backup in backups))
+
+
+def _ended(given: Iterable[str], names: dict[str | None, str]) -> set[str | None]:
+    """Return the series that are named by their ids; an unknown one is a usage error."""
+    known = {device_id or NO_DEVICE: device_id for device_id in names}
+    if unknown := [text for text in given if text not in known]:
+        there = ", ".join(f"{text} ({names[key]})" if key else text for text, key in known.items())
+        raise click.UsageError(f"There is no series '{unknown[0]}'; there are: {there}.")
+    return {known[text] for text in given}
+
+
+def _print_plan(verdicts: list[Verdict], names: dict[str | None, str]) -> None:
+    """Print a line for each backup, under its device's name where there are several."""
+    groups = [
+        (
+            name,
+            [one for one in verdicts if (one.backup.device_id, one.backup.damage) == (key, None)],
         )
-    return int(any(verdict.backup.damage for verdict in verdicts))
+        for key, name in names.items()
+    ]
+    groups.append(("Damaged", [one for one in verdicts if one.backup.damage]))
+    for name, group in groups:
+        if len(names) > 1 and group:
+            say(f"{name}:")
+        for backup, reasons in group:
+            if reasons:
+                say(f"keep    {backup.id}  {', '.join(reasons)}")
+            else:
+                say(f"delete  {backup.id}  {backup.size:,} bytes")
 
 
-def _print_plan(verdicts: list[Verdict]) -> None:
-    for backup, reasons in verdicts:
-        if reasons:
-            click.echo(f"keep    {backup.id}  {', '.join(reasons)}")
-        else:
-            click.echo(f"delete  {backup.id}  {backup.size:,} bytes")
+def _delete(storage: Storage, doomed: list[Backup], newest: dict[str | None, str]) -> list[Backup]:
+    """Delete these, oldest first; return those that were still there.
 
-
-def _delete(storage: Storage, verdicts: list[Verdict]) -> list[Backup]:
-    """Delete what no rule keeps, oldest first; return what was still there to be, newest first."""
-    newest = next((verdict.backup for verdict in verdicts if not verdict.backup.damage), None)
+    Stops when the newest of a series is gone that was to be kept, or nothing might be left of it.
+    """
     deleted = []
-    for backup, reasons in reversed(verdicts):
-        if reasons:
-            continue
+    for backup in doomed:
+        keeper = newest.get(backup.device_id)
         try:
-            storage.catalog.head(newest.id)
+            if keeper:
+                storage.catalog.head(keeper)
         except UnknownBackup:
-            raise click.ClickException(
-                f"Stopped after {len(deleted)}: {newest.id}, which was to be kept, is gone."
+            raise BackupError(
+                f"Stopped after {len(deleted)}: {keeper}, which was to be kept, is gone."
             ) from None
         try:
             storage.delete(backup.id)
         except UnknownBackup:
             continue  # somebody else was faster
         deleted.append(backup)
-    return deleted[::-1]
-
-
-def _document(
-    storage: Storage, verdicts: list[Verdict], doomed: list[Backup], yes: bool, freed: int
-) -> dict:
-    return {
-        "directory": place(storage),
-        "deleted": yes,
-        "keep": [
-            {"id": backup.id, "size": backup.size, "reasons": reasons}
-            for backup, reasons in verdicts
-            if reasons
-        ],
-        "delete": [{"id": backup.id, "size": backup.size} for backup in doomed],
-        "bytes": freed,
-    }
+    return deleted

@@ -1,27 +1,42 @@
-"""What the commands share: the backups that are there, read and judged one by one."""
+"""What the commands share: the storage, the backups in it, and how results are printed."""
 
 import json
 import os
 import stat
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-import msgspec
 
 from .. import document, ids
 from ..catalog import read_whole
 from ..document import Head
 from ..errors import BackupError, UnknownBackup
-from ..retention import Backup
+from ..series import Backup
 from ..settings import Settings
 from ..storage import Storage
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document instead."
 )
+
+
+def plain(text: str) -> str:
+    """Return foreign text without what a terminal acts on: controls, escapes, bidi marks."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
+def say(line: str, err: bool = False) -> None:
+    """Print a line that may hold foreign text."""
+    stream = sys.stderr if err else sys.stdout
+    line = plain(line).encode(stream.encoding, "replace").decode(stream.encoding)
+    click.echo(line, err=err)
+
+
+def print_json(content: dict) -> None:
+    """Print one JSON document in ASCII, so that no foreign text acts on a terminal."""
+    click.echo(json.dumps(content))
 
 
 def open_storage() -> Storage:
@@ -37,37 +52,25 @@ def _is_directory(path: Path) -> bool:
     try:
         return stat.S_ISDIR(os.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
-        return False  # and what cannot be looked at is another error
+        return False  # any other error is one line of its own
 
 
 def place(storage: Storage) -> str:
     """Return the storage directory's whole path, as text that can be printed."""
-    return os.fsencode(storage.directory.resolve()).decode(errors="replace")
-
-
-def print_json(content: dict) -> None:
-    """Print one JSON document on stdout."""
-    click.echo(msgspec.json.encode(content))
+    return plain(str(storage.directory.resolve()))
 
 
 def survey(storage: Storage, whole: bool, label: str) -> list[Backup]:
     """Read all backups, oldest first: their heads or, to be checked, the whole files.
 
-    A damaged one is there with what is wrong with it; one that is deleted meanwhile, or that only
-    bears a backup's name, is not.
+    A damaged backup is among them, with what is wrong. Skips files deleted during the scan, and
+    files that are not backups.
     """
     known = storage.catalog.ids()
     with click.progressbar(
         known, label=f"{label} {place(storage)}", file=sys.stderr, hidden=not sys.stderr.isatty()
     ) as progress:
         return [backup for name in progress if (backup := _read(storage, name, whole)) is not None]
-
-
-def damage_of(error: BackupError | OSError) -> str:
-    """Say in a sentence why a file cannot be read."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}."
-    return str(error)
 
 
 def _read(storage: Storage, backup_id: str, whole: bool) -> Backup | None:
@@ -79,8 +82,17 @@ def _read(storage: Storage, backup_id: str, whole: bool) -> Backup | None:
     except UnknownBackup:
         return None
     except (BackupError, OSError) as error:
-        return Backup(backup_id, None, 0, {}, damage=damage_of(error))
-    return Backup(backup_id, _made(backup_id, head), head.size, head.counts, is_summed=is_summed)
+        strerror = isinstance(error, OSError) and error.strerror
+        return Backup(backup_id, None, 0, {}, damage=f"{strerror}." if strerror else str(error))
+    return Backup(
+        id=backup_id,
+        made=_made(backup_id, head),
+        size=head.size,
+        counts=head.counts,
+        device_id=getattr(head, "device_id", None),
+        device=getattr(head, "device", None),
+        is_summed=is_summed,
+    )
 
 
 def _verify(storage: Storage, backup_id: str) -> tuple[Head, bool]:
@@ -120,20 +132,3 @@ def _from_timestamp(text: bytes) -> datetime:
     if moment.tzinfo is None:
         raise ValueError("it is no UTC time")
     return moment
-
-
-def readable_by_others(directory: Path, known: list[str]) -> Iterator[str]:
-    """Yield the names of the directory and its backups if their modes let others read them."""
-    paths = [directory, *(directory / ids.file_name(name) for name in known)]
-    if not _others_may(directory, 0o011):
-        return  # nobody else gets to what is in it
-    for path in paths:
-        if _others_may(path, 0o044):
-            yield path.name or str(path)
-
-
-def _others_may(path: Path, bits: int) -> bool:
-    try:
-        return bool(os.stat(path, follow_symlinks=path.is_dir()).st_mode & bits)
-    except FileNotFoundError:
-        return False  # deleted meanwhile

@@ -1,9 +1,8 @@
-"""Who may call: which host names this server answers to, which pages may call it, and the token.
+"""Who may call: the host names this server answers to, the pages that may call it, and the token.
 
 A browser sends requests for any page, and some, such as a ``text/plain`` POST, without asking
-first. So a request is refused by what the browser says of it: ``Host`` (against a page that
-points its own name at this server), ``Origin`` and ``Sec-Fetch-Site`` (against pages of other
-sites). flask-cors only adds headers; refusing is done here.
+first. So a request is refused by what the browser says of it: ``Host`` (against a page that points
+its own name at this server), ``Origin`` and ``Sec-Fetch-Site`` (against pages of other sites).
 """
 
 import hmac
@@ -12,12 +11,10 @@ import re
 from urllib.parse import urlsplit
 
 from flask import Flask, Request, Response, request
-from flask_cors.core import get_cors_options, set_cors_headers
+from flask_cors import CORS
 
 from .errors import error_response
 from .settings import Settings
-
-HEALTH_PATH = "/api/health"
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?", re.ASCII)
 _ABSOLUTE_TARGET = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
@@ -26,29 +23,16 @@ _DEFAULT_HOSTS = ("localhost", "*.localhost")
 
 def register(app: Flask, settings: Settings) -> None:
     """Check every request to the application before anything else, and add CORS headers."""
-    guard = _Guard(settings)
-    cors = get_cors_options(
-        app,
-        {
-            # Only responses to allowed origins get here; the origin is echoed, never "*", which
-            # does not go together with credentials (Fetch standard, section 3.3.5).
-            "origins": re.compile(".*"),
-            "supports_credentials": True,
-            "methods": ["GET", "HEAD", "POST", "DELETE"],
-            "expose_headers": ["ETag", "Location", "Retry-After", "Content-Range", "Accept-Ranges"],
-            "max_age": 7200,
-            "allow_private_network": True,
-        },
-    )
 
     @app.before_request
     def refuse() -> Response | None:
-        return guard.refuse(request)
+        return _refusal(request, settings)
 
     @app.after_request
-    def add_headers(response: Response) -> Response:
-        if request.origin and guard.allows_origin(request):
-            set_cors_headers(response, cors)
+    def finish_headers(response: Response) -> Response:
+        if not _allows_origin(request, settings):
+            for name in [name for name in response.headers.keys() if name.startswith("Access-")]:
+                del response.headers[name]
         response.vary.add("Origin")
         response.headers["X-Content-Type-Options"] = "nosniff"
         if request.method == "OPTIONS" and response.status_code == 200:
@@ -56,67 +40,77 @@ def register(app: Flask, settings: Settings) -> None:
             response.headers.pop("Content-Type")  # Flask sets it without a body, too
         return response
 
+    # Adds its headers before the function above, which takes them away from other origins again:
+    # flask-cors cannot compare an origin with the request's host. It echoes the origin, since "*"
+    # does not go together with credentials (Fetch standard, section 3.3.5).
+    CORS(
+        app,
+        origins=re.compile(".*"),
+        supports_credentials=True,
+        methods=["GET", "HEAD", "POST", "DELETE"],
+        expose_headers=["ETag", "Location", "Retry-After", "Content-Range", "Accept-Ranges"],
+        max_age=7200,
+        allow_private_network=True,
+    )
 
-class _Guard:
-    def __init__(self, settings: Settings):
-        self._hosts = settings.trusted_hosts
-        self._origins = settings.cors_origins
-        self._token = settings.token.encode() if settings.token else None
 
-    def refuse(self, request: Request) -> Response | None:
-        """Return the answer to a request that may not be made, or None."""
-        is_health = request.path == HEALTH_PATH
-        if not is_health and not self._trusts(_host_name(request)):
-            return error_response(
-                400, "This server does not answer to that host name; add it to TRUSTED_HOSTS."
-            )
-        if not self.allows_origin(request):
-            return error_response(
-                403, "Pages of that origin may not call this server; add it to CORS_ORIGINS."
-            )
-        is_preflight = request.method == "OPTIONS"  # which never carries credentials
-        if self._token and not is_health and not is_preflight and not self._has_token(request):
-            response = error_response(401, "Send the token: Authorization: Bearer <BACKUP_TOKEN>.")
-            response.headers["WWW-Authenticate"] = _challenge(request)
-            return response
-        return None
-
-    def allows_origin(self, request: Request) -> bool:
-        """Tell whether the page that makes this request, if it is one, may make it."""
-        origin = request.origin
-        if origin is None:
-            # Nothing here is an image, a script or a frame of another site's page; but a person
-            # may follow a link to it.
-            return request.headers.get("Sec-Fetch-Site") != "cross-site" or (
-                request.headers.get("Sec-Fetch-Mode") == "navigate"
-                and request.headers.get("Sec-Fetch-Dest") == "document"
-                and request.method == "GET"
-            )
-        name = _name_in(origin)
-        if name and name == _host_name(request):
-            return True
-        if self._origins is None:
-            return name is not None and _is_loopback(name)
-        return "*" in self._origins or origin.lower() in self._origins
-
-    def _trusts(self, name: str | None) -> bool:
-        if name is None:
-            return False
-        if self._hosts is None and _address(name):
-            return True
-        return any(
-            name.endswith(trusted[1:]) if trusted.startswith("*.") else name == trusted
-            for trusted in self._hosts or _DEFAULT_HOSTS
+def _refusal(request: Request, settings: Settings) -> Response | None:
+    """Return the answer to a request that may not be made, or None."""
+    is_health = request.path == "/api/health"
+    if not is_health and not _trusts(_host_name(request), settings.trusted_hosts):
+        return error_response(
+            400, "This server does not answer to that host name; add it to TRUSTED_HOSTS."
         )
+    if not _allows_origin(request, settings):
+        return error_response(
+            403, "Pages of that origin may not call this server; add it to CORS_ORIGINS."
+        )
+    is_open = is_health or request.method == "OPTIONS"  # a preflight never carries credentials
+    if settings.token and not is_open and not _has_token(request, settings.token):
+        response = error_response(401, "Send the token: Authorization: Bearer <BACKUP_TOKEN>.")
+        response.headers["WWW-Authenticate"] = _challenge(request)
+        return response
+    return None
 
-    def _has_token(self, request: Request) -> bool:
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "basic":
-            given = _basic_password(request)
-        elif scheme.lower() != "bearer":
-            return False
-        # Not werkzeug's reading of a bearer's token, which takes one with "=" in it for parameters.
-        return hmac.compare_digest(given.strip().encode(errors="replace"), self._token)
+
+def _trusts(name: str | None, trusted_hosts: tuple[str, ...] | None) -> bool:
+    if name is None:
+        return False
+    if trusted_hosts is None and _address(name):
+        return True
+    return any(
+        name.endswith(trusted[1:]) if trusted.startswith("*.") else name == trusted
+        for trusted in trusted_hosts or _DEFAULT_HOSTS
+    )
+
+
+def _allows_origin(request: Request, settings: Settings) -> bool:
+    """Tell whether the page that makes this request, if it is one, may make it."""
+    origin = request.origin
+    if origin is None:
+        # Nothing here is an image, a script or a frame of another site's page; but a person may
+        # follow a link to it.
+        return request.headers.get("Sec-Fetch-Site") != "cross-site" or (
+            request.headers.get("Sec-Fetch-Mode") == "navigate"
+            and request.headers.get("Sec-Fetch-Dest") == "document"
+            and request.method == "GET"
+        )
+    name = _name_in(origin)
+    if name and name == _host_name(request):
+        return True
+    if settings.cors_origins is None:
+        return name is not None and _is_loopback(name)
+    return "*" in settings.cors_origins or origin.lower() in settings.cors_origins
+
+
+def _has_token(request: Request, token: str) -> bool:
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        given = _basic_password(request)
+    elif scheme.lower() != "bearer":
+        return False
+    # Not werkzeug's reading of a bearer's token, which takes one with "=" in it for parameters.
+    return hmac.compare_digest(given.strip().encode(errors="replace"), token.encode())
 
 
 def _basic_password(request: Request) -> str:
@@ -147,15 +141,13 @@ def _host_name(request: Request) -> str | None:
 def _name_in(origin: str) -> str | None:
     """Return the host name in an origin with one; ``null`` and nonsense have none."""
     try:
-        parts = urlsplit(origin.lower())
-        return (parts.hostname or "").removesuffix(".") or None
+        return (urlsplit(origin.lower()).hostname or "").removesuffix(".") or None
     except ValueError:
         return None
 
 
 def _is_loopback(name: str) -> bool:
-    address = _address(name)
-    if address:
+    if address := _address(name):
         return address.is_loopback
     return name == "localhost" or name.endswith(".localhost")
 

@@ -31,8 +31,9 @@ def register(app: Flask, settings: Settings) -> None:
     @app.after_request
     def finish_headers(response: Response) -> Response:
         if not _allows_origin(request, settings):
-            for name in [name for name in response.headers.keys() if name.startswith("Access-")]:
-                del response.headers[name]
+            for name, _ in list(response.headers):
+                if name.startswith("Access-Control-"):
+                    del response.headers[name]
         response.vary.add("Origin")
         response.headers["X-Content-Type-Options"] = "nosniff"
         if request.method == "OPTIONS" and response.status_code == 200:

@@ -1,8 +1,7 @@
-"""What can go wrong, and the one function that turns any error into JSON.
+"""The exceptions, and the one function that turns any error into JSON.
 
-The storage and the document raise the exceptions below and know no HTTP; their text is one
-sentence a person can act on, and is sent to the client as it stands. Anything else that is
-raised is a defect: logged in full, answered in general.
+The text of a BackupError is one sentence a person can act on, and is sent to the client as it
+stands. Anything else that is raised is a defect: logged in full, answered in general.
 """
 
 import json
@@ -33,13 +32,13 @@ class UnknownBackup(BackupError):
 
 
 class BodyStalled(BackupError):
-    """The client stopped sending, or sends too slowly to wait for."""
+    """The client stopped within the body."""
 
     status = 408
 
 
 class UnusableBase(BackupError):
-    """What was changed cannot be stored as a change of that backup, and has to be sent whole."""
+    """A change cannot be made to the backup it names; the client has to send the whole state."""
 
     status = 409
 
@@ -66,7 +65,7 @@ class DamagedBackup(BackupError):
 
 
 class Unavailable(BackupError):
-    """The storage directory, or the server's capacity, is not there for now."""
+    """The storage directory cannot be used for now."""
 
     status = 503
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 from flask import Blueprint, Response, current_app, request
 
-from . import body, changes, ids, sending
+from . import body, changes, ids, responses
 from .document import Receipt
 from .errors import BackupError, InvalidBackup, UnusableBase
 from .members import Text
@@ -55,13 +55,13 @@ def list_backups() -> Response:
 @blueprint.get("/backup/latest")
 def latest() -> Response:
     """Send the newest backup's document."""
-    return sending.conditional(sending.opened(_storage().open_latest))
+    return responses.conditional(*_storage().open_latest())
 
 
 @blueprint.get("/backup/<backup_id>")
 def read(backup_id: str) -> Response:
     """Send a backup's document."""
-    return sending.conditional(sending.opened(_storage().open, backup_id))
+    return responses.conditional(*_storage().open(backup_id))
 
 
 @blueprint.delete("/backup/<backup_id>")
@@ -77,8 +77,10 @@ def restore() -> Response:
     """Send a backup's document, or only the chosen categories of it."""
     text = body.receive(request, _storage(), _RESTORE_LIMIT)
     backup_id, chosen = _restore_request(text)
-    document = sending.opened(_storage().open, backup_id)
-    return sending.whole(document) if chosen is None else sending.categories(document, chosen)
+    file, head = _storage().open(backup_id)
+    if chosen is None:
+        return responses.whole(file, head)
+    return responses.categories(file, head, chosen)
 
 
 @blueprint.get("/health")

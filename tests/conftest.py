@@ -1,5 +1,5 @@
 """Fixtures of the tests that need Python alone."""
 
-from support import sample, server, shared_server, start_server
+from support import client, make_client, sample, server, shared_server, start_server
 
-__all__ = ["sample", "server", "shared_server", "start_server"]
+__all__ = ["client", "make_client", "sample", "server", "shared_server", "start_server"]

@@ -13,11 +13,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
+from backup_server import create_app
+from backup_server.settings import Settings
 
 CATEGORIES = ("atoms", "compositions", "snapshots", "voiceNotes", "configOverrides")
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,7 +68,58 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
 
-class Server:
+class Api:
+    """Requests as tests write them; a subclass sends them."""
+
+    data_dir: Path
+
+    def request(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """Send one request; header names are written with underscores for hyphens."""
+        raise NotImplementedError
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.request("GET", path, **headers)
+
+    def post(self, path: str, body: Any, **headers: str) -> Answer:
+        """Send a body as JSON unless it is bytes or a Content-Type says otherwise."""
+        if not isinstance(body, bytes | bytearray):
+            body = json.dumps(body).encode()
+        headers.setdefault("Content_Type", "application/json")
+        return self.request("POST", path, body, **headers)
+
+    def upload(self, body: Any, query: str = "", **headers: str) -> dict:
+        """Store a backup and return its receipt."""
+        answer = self.post("/api/backup" + query, body, **headers)
+        assert answer.status == 201, answer.body
+        return answer.json
+
+    def listed(self) -> list[str]:
+        return [backup["id"] for backup in self.get("/api/backup/list").json["backups"]]
+
+
+class Client(Api):
+    """The application in this process; its settings are written as in the environment."""
+
+    def __init__(self, data_dir: Path, **environ: str):
+        self.data_dir = data_dir
+        settings = Settings.from_environ({"DATA_DIR": str(data_dir), **environ})
+        self._client = create_app(settings).test_client()
+
+    def request(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        named.setdefault("Host", "localhost")
+        # gunicorn says so of every body: it ends a chunked one, too.
+        environ = {"wsgi.input_terminated": True, "RAW_URI": path}
+        with self._client.open(
+            path, method=method, data=body, headers=named, environ_overrides=environ
+        ) as response:
+            received = HTTPMessage()
+            for name, value in response.headers:
+                received[name] = value
+            return Answer(response.status_code, received, response.data)
+
+
+class Server(Api):
     """A server process; ``command`` defaults to ``python -m backup_server``."""
 
     def __init__(self, data_dir: Path, command: list[str] | None = None, **environ: str):
@@ -131,7 +185,6 @@ class Server:
         return HTTPConnection(self.address, self.port, timeout=timeout)
 
     def request(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """Send one request; header names are written with underscores for hyphens."""
         connection = self.connect()
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -140,25 +193,6 @@ class Server:
             return Answer(response.status, response.headers, response.read())
         finally:
             connection.close()
-
-    def get(self, path: str, **headers: str) -> Answer:
-        return self.request("GET", path, **headers)
-
-    def post(self, path: str, body: Any, **headers: str) -> Answer:
-        """Send a body as JSON unless it is bytes or a Content-Type says otherwise."""
-        if not isinstance(body, bytes | bytearray):
-            body = json.dumps(body).encode()
-        headers.setdefault("Content_Type", "application/json")
-        return self.request("POST", path, body, **headers)
-
-    def upload(self, body: Any, query: str = "", **headers: str) -> dict:
-        """Store a backup and return its receipt."""
-        answer = self.post("/api/backup" + query, body, **headers)
-        assert answer.status == 201, answer.body
-        return answer.json
-
-    def listed(self) -> list[str]:
-        return [backup["id"] for backup in self.get("/api/backup/list").json["backups"]]
 
 
 SETTINGS = [
@@ -195,6 +229,20 @@ def strays_in(data_dir: Path) -> list[str]:
     """Return what lies in a storage directory that neither is a backup nor belongs there."""
     known = re.compile(r"backup-.*\.json|\.last-id|\.keys")
     return [name for name in os.listdir(data_dir) if not known.fullmatch(name)]
+
+
+@pytest.fixture
+def make_client(tmp_path: Path) -> Iterator[Callable[..., Client]]:
+    """Make applications on the test's own directory; afterwards it may hold no stray."""
+    yield lambda **environ: Client(tmp_path / "data", **environ)
+    if (tmp_path / "data").is_dir():
+        assert strays_in(tmp_path / "data") == []
+
+
+@pytest.fixture
+def client(make_client: Callable[..., Client]) -> Client:
+    """The application with default settings and nothing stored."""
+    return make_client()
 
 
 StartServer = Callable[..., Server]

@@ -43,6 +43,64 @@ export function smallButton(text, onclick, label) {
 }
 
 /**
+ * A button that shows and hides what it stands for, which is made at the first showing.
+ *
+ * @param {HTMLButtonElement} button
+ * @param {() => HTMLElement[]} make
+ * @param {boolean} isOpen
+ * @param {(isOpen: boolean) => void} [toggled]
+ * @returns {HTMLElement} to be placed after the button
+ */
+export function disclosure(button, make, isOpen, toggled) {
+  const content = element('div', { class: 'disclosed' });
+  const show = (/** @type {boolean} */ on) => {
+    if (on && !content.children.length) content.append(...make());
+    content.hidden = !on;
+    button.ariaExpanded = String(on);
+  };
+  button.addEventListener('click', () => {
+    const on = Boolean(content.hidden);
+    show(on);
+    toggled?.(on);
+  });
+  show(isOpen);
+  return content;
+}
+
+/** @typedef {readonly [text: string, chosen: () => unknown]} Choice */
+
+/**
+ * A button with a menu, which is made when it is opened.
+ *
+ * @param {string} label
+ * @param {string} key that tells where the focus was, when the list is drawn again
+ * @param {() => Choice[]} choices
+ */
+export function menuButton(label, key, choices) {
+  const attributes = { type: 'button', class: 'more', 'aria-label': label, 'data-key': key };
+  const button = element('button', { ...attributes, text: '⋯' });
+  const menu = byId('menu', HTMLDivElement);
+  button.popoverTargetElement = menu;
+  // Before the browser opens it: that comes after the listeners.
+  button.addEventListener('click', () => {
+    const items = choices().map(([text, chosen], index) => {
+      const item = element('button', { type: 'button', autofocus: index === 0 }, text);
+      item.addEventListener('click', () => {
+        menu.hidePopover();
+        chosen();
+      });
+      return item;
+    });
+    menu.replaceChildren(...items);
+    const { bottom, right } = button.getBoundingClientRect();
+    menu.style.setProperty('--below', `${bottom}px`);
+    menu.style.setProperty('--end', `${document.documentElement.clientWidth - right}px`);
+    menu.style.setProperty('--items', String(items.length));
+  });
+  return button;
+}
+
+/**
  * A list that grows by a button: thousands of elements at once would freeze the page.
  *
  * @template T
@@ -73,6 +131,25 @@ export function longList(items, make, first) {
 }
 
 /**
+ * Puts new elements in the place of old ones that differ from them, and keeps the focus.
+ *
+ * @param {HTMLElement} parent
+ * @param {Element | undefined} old
+ * @param {HTMLElement} made
+ */
+export function renew(parent, old, made) {
+  if (!old) parent.append(made);
+  else if (!old.isEqualNode(made)) {
+    const focused = /** @type {HTMLElement | null} */ (document.activeElement);
+    const key = old.contains(focused) ? focused?.dataset.key : undefined;
+    old.replaceWith(made);
+    if (!key) return;
+    const again = made.querySelector(`[data-key="${CSS.escape(key)}"]`);
+    if (again instanceof HTMLElement) again.focus({ preventScroll: true });
+  }
+}
+
+/**
  * @template {HTMLElement} T
  * @param {string} id
  * @param {new () => T} type
@@ -82,6 +159,16 @@ export function byId(id, type) {
   const found = document.getElementById(id);
   if (!(found instanceof type)) throw new TypeError(`#${id} is no ${type.name}`);
   return found;
+}
+
+/**
+ * @param {string} id
+ * @param {string} text
+ */
+export function setText(id, text) {
+  const place = byId(id, HTMLElement);
+  // Written only when it differs, or a screen reader would say it again.
+  if (place.textContent !== text) place.textContent = text;
 }
 
 /**

@@ -1,14 +1,15 @@
 /**
- * The dialog that shows what is inside a backup: its records by category, searched, ticked, and
- * brought back.
+ * The dialog that shows what is inside a backup: its records by category, searched, ordered, opened,
+ * ticked, and brought back.
  */
 
 import { CATEGORIES, previewRestore, readBackup, restoreFromBackup } from '../src/index.js';
-import { byId, element, formDialog, longList } from './dom.js';
+import { byId, disclosure, element, formDialog, longList, setText } from './dom.js';
 import { categoryName, momentOf, plural, sizeOf } from './format.js';
+import { recordDetail, shortened, timeOf, titleOf } from './record.js';
 import { search } from './search.js';
 
-/** @typedef {import('../src/index.js').Backup} Backup */
+/** @typedef {import('./series.js').Entry} Entry */
 /** @typedef {import('../src/index.js').BackupDocument} BackupDocument */
 /** @typedef {import('../src/index.js').Category} Category */
 /** @typedef {import('../src/index.js').PlannedRecord} Row */
@@ -17,11 +18,20 @@ import { search } from './search.js';
 /** Rows of a category that are shown at once. */
 const FIRST = 8;
 
-/** Letters of a title or a device's name that are shown. */
-const LONGEST = 200;
-
 /** What is decided first comes first. */
 const ORDER = ['conflict', 'replace', 'add', 'same'];
+
+/** What is said of a category once. @type {Partial<Record<Category, string>>} */
+const NOTES = { voiceNotes: 'transcripts, no audio' };
+
+const TITLES = new Intl.Collator('en', { numeric: true });
+
+/** @type {Record<string, (a: Row, b: Row) => number>} */
+const ORDERS = {
+  state: (a, b) => ORDER.indexOf(a.action) - ORDER.indexOf(b.action),
+  title: (a, b) => TITLES.compare(titleOf(a), titleOf(b)),
+  date: (a, b) => timeOf(b.inBackup) - timeOf(a.inBackup),
+};
 
 const HERE = { conflict: 'newer here', replace: 'differs here', add: 'not here', same: 'same here' };
 
@@ -29,6 +39,7 @@ const shown = byId('inside-dialog', HTMLDialogElement);
 const list = byId('inside-list', HTMLDivElement);
 const tools = byId('inside-tools', HTMLDivElement);
 const query = byId('inside-search', HTMLInputElement);
+const order = byId('inside-order', HTMLSelectElement);
 const all = byId('inside-all', HTMLInputElement);
 
 /** What the dialog restores from: the server by an id, or the document out of a file.
@@ -68,10 +79,11 @@ shown.addEventListener('close', () => {
   if (!shown.open) forget();
 });
 query.addEventListener('input', find);
+order.addEventListener('change', find);
 all.addEventListener('change', () => tick(found.filter(isMissed), all.checked));
 
 /**
- * @param {Backup | File} chosen
+ * @param {Entry | File} chosen
  * @param {(result: RestoreResult) => void} onDone
  */
 export async function openInside(chosen, onDone) {
@@ -83,7 +95,7 @@ export async function openInside(chosen, onDone) {
     const planned = await previewRestore(document);
     if (question !== opened) return;
     source = chosen instanceof File ? document : chosen.id;
-    rows = planned.sort((a, b) => ORDER.indexOf(a.action) - ORDER.indexOf(b.action));
+    rows = planned;
     describe(document, chosen);
     tools.hidden = false;
     await find();
@@ -107,14 +119,13 @@ function forget() {
   list.replaceChildren();
 }
 
-/** @param {Backup | File} chosen */
+/** @param {Entry | File} chosen */
 function begin(chosen) {
   forget();
   query.value = '';
   tools.hidden = true;
   list.setAttribute('aria-busy', 'true');
-  const isFile = chosen instanceof File;
-  setText('inside-title', isFile ? chosen.name : `Backup of ${momentOf(chosen.timestamp)}`);
+  setText('inside-title', chosen instanceof File ? chosen.name : `Backup of ${momentOf(chosen.time)}`);
   setText('inside-about', 'Reading it…');
   setText('inside-summary', '');
   dialog.open();
@@ -124,12 +135,14 @@ function begin(chosen) {
 
 /**
  * @param {BackupDocument} document
- * @param {Backup | File} chosen
+ * @param {Entry | File} chosen
  */
-function describe({ timestamp, data }, chosen) {
+function describe({ timestamp, data, ...head }, chosen) {
+  // Of the head; files of before have it in their data.
+  const device = /** @type {{device?: unknown}} */ (head).device ?? data.device;
   const parts = [
-    typeof data.device === 'string' && data.device && `from ${shortened(data.device)}`,
-    chosen instanceof File && `backup of ${momentOf(timestamp)}`,
+    typeof device === 'string' && device && `from ${shortened(device)}`,
+    chosen instanceof File && `backup of ${momentOf(new Date(timestamp))}`,
     plural(rows.length, 'record'),
     sizeOf(chosen.size),
   ];
@@ -141,7 +154,7 @@ async function find() {
   const question = (searched += 1);
   const matching = await search(rows, query.value.trim(), () => question === searched);
   if (!matching) return;
-  found = matching;
+  found = matching.toSorted(ORDERS[order.value]);
   boxes.clear();
   list.replaceChildren(...CATEGORIES.map(group).filter((made) => made !== null));
   const nothing = rows.length ? 'Nothing found.' : 'It is empty.';
@@ -155,7 +168,8 @@ function group(category) {
   if (!members.length) return null;
   const box = checkbox(members.filter(isMissed));
   const name = element('label', {}, box, element('b', { text: categoryName(category) }));
-  const count = element('small', { text: members.length.toLocaleString() });
+  const about = [members.length.toLocaleString(), NOTES[category]].filter(Boolean).join(' · ');
+  const count = element('small', { text: about });
   return element(
     'section',
     { 'data-category': category },
@@ -169,7 +183,11 @@ function item(row) {
   const state = element(isConflict(row) ? 'mark' : 'small', { text: HERE[row.action] });
   const title = element('span', { text: titleOf(row) });
   const box = checkbox(row.action === 'same' ? [] : [row]);
-  return element('li', {}, element('label', {}, box, title, ' ', state));
+  const button = element('button', { type: 'button', class: 'more fold' });
+  button.ariaLabel = `Show ${titleOf(row)}`;
+  const content = disclosure(button, () => recordDetail(row), false);
+  const line = element('div', { class: 'row' }, element('label', {}, box, title, ' ', state), button);
+  return element('li', {}, line, content);
 }
 
 /** @param {Row[]} those */
@@ -253,29 +271,6 @@ function keysByCategory(those) {
 }
 
 /** @param {Row} row */
-function titleOf({ key, inBackup }) {
-  const title = inBackup.title ?? inBackup.name;
-  return shortened(typeof title === 'string' && title ? title : String(key));
-}
-
-/**
- * What is in a backup is anybody's text, and may be as long as the backup.
- *
- * @param {string} text
- */
-function shortened(text) {
-  return text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
-}
-
-/** @param {Row} row */
 function nameOf({ category, key }) {
   return `${category}/${JSON.stringify(key)}`;
-}
-
-/**
- * @param {string} id
- * @param {string} text
- */
-function setText(id, text) {
-  byId(id, HTMLElement).textContent = text;
 }

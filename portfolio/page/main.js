@@ -1,97 +1,140 @@
 /**
- * The page of the portfolio's own container: what is on this device, and its backups.
+ * The Backups page: how things stand on this device, and the backups on the server.
  */
 
 import '../src/sync-status.js';
 import {
-  configure,
-  createBackup,
-  deleteBackup,
-  downloadBackup,
-  enableAutoBackup,
-  getBackupStatus,
-  getUndo,
-  listBackups,
-  STATUS_EVENT,
-  undoRestore,
+  configure, createBackup, downloadBackup, enableAutoBackup, getBackupStatus, STATUS_EVENT, undoRestore,
 } from '../src/index.js';
 import { showAtoms, startAtoms } from './atoms.js';
-import { byId, element, formDialog, messageOf, smallButton } from './dom.js';
-import { clockOf, dayOf, momentOf, plural, sizeOf } from './format.js';
+import { confirmDeletion, confirmThinning, isDeleting, startDeletion } from './deletion.js';
+import { byId, element, messageOf, smallButton } from './dom.js';
+import { ago, plural } from './format.js';
 import { openInside } from './inside.js';
-import { getDB } from './store.js';
-import { showTimeline, showTimelineError } from './timeline.js';
+import { showLast, showNoList, showOffer, showState, startLead } from './lead.js';
+import { entryOf } from './series.js';
+import {
+  BACKUPS_EVENT, dismissUndo, isOwnNewest, listPage, offeredUndo, ownDeviceId,
+} from './server.js';
+import { alone, getDB, isThere } from './store.js';
+import { choose, goTo, showTimeline, startTimeline } from './timeline.js';
+import { showYear } from './year.js';
 
-/** @typedef {import('../src/index.js').Backup} Backup */
-
-configure({ baseUrl: '', getDB });
+/** @typedef {import('./series.js').Entry} Entry */
+/** @typedef {import('../src/index.js').RestoreResult} RestoreResult */
 
 const backUp = byId('back-up', HTMLButtonElement);
 const fileInput = byId('file', HTMLInputElement);
 const notice = byId('notice', HTMLDivElement);
+const problem = byId('problem', HTMLDivElement);
 
-/** @type {Backup} */
-let toDelete;
+/** All that is known of the list. */
+let entries = /** @type {Entry[]} */ ([]);
+let complete = false;
+let unreadable = /** @type {string[]} */ ([]);
 
-/** The time of the last backup that the timeline was asked for. */
+/** @type {string | undefined} */
+let ownId;
+
+/** The newest reading of the list: an older one stops. */
+let reading = 0;
+
+/** The time of the last backup that the list was asked for. */
 let shownBackup = '';
 
-const deletion = formDialog(
-  'delete-dialog',
-  async () => {
-    await deleteBackup(toDelete.id);
-    await showBackups();
-  },
-  // The button that had the focus is gone.
-  () => byId('backups', HTMLElement).focus(),
-);
-
-async function showBackups() {
+/** Reads the list: its newest page, and the others unless they are known. */
+async function readList() {
+  const question = (reading += 1);
+  const [known, isRefresh] = [entries, complete];
+  if (!isRefresh) showNoList('Asking the server…');
   try {
-    showTimeline(await listBackups(), { open, download, remove });
+    /** @type {Entry[]} */
+    let read = [];
+    /** @type {string | null} */
+    let next = null;
+    let bad = /** @type {string[]} */ ([]);
+    do {
+      const page = await listPage(next);
+      if (question !== reading) return;
+      read = read.concat(page.backups.map(entryOf));
+      bad = bad.concat(page.unreadable);
+      next = page.next;
+      if (isRefresh && next) {
+        const oldest = read[read.length - 1].id;
+        read = read.concat(known.filter(({ id }) => id < oldest));
+        next = null;
+      }
+      if (next === null || !entries.length) show(read, next === null, bad);
+      else showLast(read, false, bad);
+    } while (next !== null);
   } catch (error) {
-    showTimelineError(messageOf(error), showBackups);
+    if (question === reading) showProblem(error);
   }
 }
 
-/** @param {Backup | File} chosen */
+/**
+ * @param {Entry[]} read
+ * @param {boolean} all
+ * @param {string[]} bad
+ */
+function show(read, all, bad = unreadable) {
+  [entries, complete, unreadable] = [read, all, bad];
+  problem.hidden = true;
+  showLast(entries, complete, unreadable);
+  showYear(entries, complete, goTo);
+  void showTimeline(entries, complete);
+  showOffer(entries, ownId, isOwnNewest);
+}
+
+/** @param {unknown} error why there is no list */
+function showProblem(error) {
+  const needsToken = /** @type {{status?: number}} */ (error).status === 401;
+  const words = needsToken
+    ? ['The server asks for its token', 'Your browser asks for it: the token is the password, and any ' +
+       'name will do. Without it nothing is listed, and nothing is backed up.', 'Ask me again']
+    : ['The backups can’t be listed', messageOf(error), 'Try again'];
+  const [title, reason, button] = words;
+  showNoList(needsToken ? 'The server did not let this page in' : 'The server did not answer');
+  complete = false;
+  problem.replaceChildren(
+    element('h2', { text: title }),
+    element('p', { text: reason }),
+    smallButton(button, readList),
+  );
+  problem.hidden = false;
+}
+
+/** @param {Entry | File} chosen */
 function open(chosen) {
-  void openInside(chosen, ({ added, replaced, kept }) => {
-    const parts = [
-      added.length && `${plural(added.length, 'record')} came back`,
-      replaced.length && `${plural(replaced.length, 'record')} replaced`,
-      kept.length && `${plural(kept.length, 'newer record')} kept`,
-    ];
-    const undoable = added.length + replaced.length > 0;
-    showNotice(`Restored: ${parts.filter(Boolean).join(', ')}.`, undoable);
-    void showAtoms();
-  });
+  void openInside(chosen, restored);
+}
+
+/** @param {RestoreResult} result */
+function restored({ added, replaced, kept }) {
+  const parts = [
+    added.length && `${plural(added.length, 'record')} came back`,
+    replaced.length && `${plural(replaced.length, 'record')} replaced`,
+    kept.length && `${plural(kept.length, 'newer record')} kept`,
+  ];
+  const undoable = added.length + replaced.length > 0;
+  showNotice(`Restored: ${parts.filter(Boolean).join(', ') || 'all of it was here'}.`, undoable);
+  if (alone) void showAtoms();
 }
 
 /**
  * Fetched, since a plain link can't carry the token.
  *
- * @param {Backup} backup
+ * @param {Entry} entry
  */
-async function download(backup) {
+async function download(entry) {
   try {
-    const file = await downloadBackup(backup.id);
+    const file = await downloadBackup(entry.id);
     const href = URL.createObjectURL(file);
     element('a', { href, download: file.name }).click();
     setTimeout(() => URL.revokeObjectURL(href), 60_000);
   } catch (error) {
     showNotice(`Not downloaded: ${messageOf(error)}`, false);
   }
-}
-
-/** @param {Backup} backup */
-function remove(backup) {
-  toDelete = backup;
-  const text =
-    `${momentOf(backup.timestamp)}, ${sizeOf(backup.size)}. ` +
-    'It is deleted on the server, and nothing brings it back. What is on this device stays.';
-  byId('delete-text', HTMLParagraphElement).textContent = text;
-  deletion.open();
 }
 
 /**
@@ -102,6 +145,7 @@ function showNotice(text, undoable) {
   const dismiss = () => {
     notice.hidden = true;
     byId('backups', HTMLElement).focus();
+    if (undoable) void dismissUndo();
   };
   notice.hidden = false;
   notice.replaceChildren(
@@ -116,28 +160,38 @@ async function undoLast() {
     const { undone, kept } = await undoRestore();
     const edited = kept.length ? ` ${plural(kept.length, 'record')} edited since then stay.` : '';
     showNotice(`Undone: ${plural(undone.length, 'record')} as before the restore.${edited}`, false);
-    await showAtoms();
+    if (alone) await showAtoms();
   } catch (error) {
     showNotice(messageOf(error), true);
   }
 }
 
 async function offerUndo() {
-  const undo = await getUndo();
-  if (!undo) return;
-  const time = new Date(undo.restoredAt);
-  showNotice(`Restored ${dayOf(time, new Date()).toLowerCase()} at ${clockOf(time)}.`, true);
+  const restoredAt = await offeredUndo();
+  if (restoredAt) showNotice(`Restored ${ago(new Date(restoredAt), new Date())}.`, true);
 }
 
-window.addEventListener(STATUS_EVENT, () => {
+async function showStatus() {
   const { status, lastBackupTime } = getBackupStatus();
   const busy = status === 'backing-up';
   // Not `disabled`, which would take the focus away from it.
   backUp.setAttribute('aria-disabled', String(busy));
-  if (!busy && lastBackupTime && lastBackupTime !== shownBackup) {
-    shownBackup = lastBackupTime;
-    void showBackups();
-  }
+  await showState();
+  if (complete) showOffer(entries, ownId, isOwnNewest);
+  if (busy || isDeleting || !lastBackupTime || lastBackupTime === shownBackup) return;
+  shownBackup = lastBackupTime;
+  void readList();
+}
+
+for (const type of [STATUS_EVENT, 'online', 'offline']) window.addEventListener(type, showStatus);
+window.addEventListener(BACKUPS_EVENT, () => {
+  if (!isDeleting) void readList();
+});
+document.addEventListener('visibilitychange', async () => {
+  if (document.visibilityState !== 'visible') return;
+  // The application may have made its database.
+  if (byId('back-up', HTMLElement).hidden && (await isThere())) location.reload();
+  else if (complete) showLast(entries, complete, unreadable);
 });
 
 backUp.addEventListener('click', () => {
@@ -153,7 +207,21 @@ fileInput.addEventListener('change', () => {
   fileInput.value = '';
 });
 
-void enableAutoBackup();
-startAtoms();
-void showBackups();
+configure(alone ? { baseUrl: '', getDB } : { baseUrl: '' });
+startTimeline({ open, download, remove: confirmDeletion, thin: confirmThinning });
+startLead(restored);
+startDeletion((deleted) => {
+  choose(null);
+  show(entries.filter(({ id }) => !deleted.has(id)), complete);
+});
+if (alone) startAtoms();
+byId('atoms', HTMLElement).hidden = !alone;
+byId('to-site', HTMLElement).hidden = alone;
+void showState();
+void readList();
 void offerUndo();
+void enableAutoBackup();
+ownDeviceId().then((id) => {
+  ownId = id;
+  if (complete) showOffer(entries, ownId, isOwnNewest);
+}, () => {});

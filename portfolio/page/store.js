@@ -1,5 +1,9 @@
 /**
- * The database that this page, like the portfolio, keeps its work in.
+ * Where this page is, and the database that it, like the portfolio, keeps its work in.
+ *
+ * At `/` the page is the container's own site: it makes `eoe-atoms` as the application does, so that
+ * the application can take its place later. At any other path it is beside a site, whose
+ * database it never makes and never upgrades: the client opens that at the version it has.
  */
 
 import { openDB } from 'idb';
@@ -7,31 +11,57 @@ import { openDB } from 'idb';
 /** @typedef {{slug: string, title: string, date: string, type: string, stage: string,
  *   code: string, updatedAt: string}} Atom */
 
+const DATABASE = 'eoe-atoms';
+
+/** Whether there is no other site here. */
+export const alone = new URL('.', location.href).pathname === '/';
+
+/** The application's stores and indexes; an index has the name of its member.
+ * @type {Record<string, IDBObjectStoreParameters & {indexes: string[]}>} */
+const STORES = {
+  atoms: { keyPath: 'slug', indexes: ['date', 'type'] },
+  compositions: { keyPath: 'id', indexes: ['name', 'updatedAt', 'synced'] },
+  snapshots: { keyPath: 'id', indexes: ['atomSlug', 'createdAt', 'synced'] },
+  voiceNotes: { keyPath: 'id', autoIncrement: true, indexes: ['atomSlug', 'synced'] },
+  screenshots: { keyPath: 'id', autoIncrement: true, indexes: ['atomSlug', 'synced'] },
+  configOverrides: { keyPath: 'atomSlug', indexes: [] },
+};
+
 /** @type {Promise<import('idb').IDBPDatabase> | null} */
 let connection = null;
 
-/** `eoe-atoms` at version 3, made if it isn't there. */
+/** @returns {Promise<boolean>} true where the browser can't tell */
+export async function isThere() {
+  const databases = await indexedDB.databases?.();
+  return databases?.some(({ name }) => name === DATABASE) ?? true;
+}
+
+/** The page's own connection, opened again after it was lost. Only for a page that is alone. */
 export function getDB() {
-  connection ??= openDB('eoe-atoms', 3, { upgrade });
+  connection ??= openOwn().catch((error) => {
+    connection = null;
+    throw error;
+  });
   return connection;
 }
 
-/**
- * @param {import('idb').IDBPDatabase} database
- */
-function upgrade(database) {
-  /** @type {Record<string, IDBObjectStoreParameters>} */
-  const stores = {
-    atoms: { keyPath: 'slug' },
-    compositions: { keyPath: 'id' },
-    snapshots: { keyPath: 'id' },
-    voiceNotes: { keyPath: 'id', autoIncrement: true },
-    screenshots: { keyPath: 'id', autoIncrement: true },
-    configOverrides: { keyPath: 'atomSlug' },
-  };
-  for (const [name, options] of Object.entries(stores)) {
-    if (!database.objectStoreNames.contains(name)) database.createObjectStore(name, options);
-  }
+async function openOwn() {
+  const version = (await isThere()) ? undefined : 3;
+  return openDB(DATABASE, version, {
+    upgrade(database) {
+      for (const [name, { indexes, ...options }] of Object.entries(STORES)) {
+        const store = database.createObjectStore(name, options);
+        for (const index of indexes) store.createIndex(index, index);
+      }
+    },
+    blocking(_current, _blocked, event) {
+      /** @type {IDBDatabase} */ (event.target).close();
+      connection = null;
+    },
+    terminated() {
+      connection = null;
+    },
+  });
 }
 
 /** @returns {Promise<Atom[]>} the newest first */

@@ -92,7 +92,7 @@ export class SyncStatusElement extends Base {
 
   #render() {
     if (!this.#parts) return;
-    const { path, text, rest, progress } = this.#parts;
+    const { path, text, progress } = this.#parts;
     const status = getBackupStatus();
     const view = viewOf(status, navigator.onLine);
     if (this.dataset.state !== view) {
@@ -104,7 +104,7 @@ export class SyncStatusElement extends Base {
     const words = textOf(view, status);
     // Written only when it differs, or a screen reader would say it again at each event.
     if (text.textContent === words) return;
-    text.textContent = rest.textContent = words;
+    text.textContent = words;
     pressable(text);
   }
 }
@@ -131,6 +131,7 @@ function build(host) {
   rest.popover = 'auto';
   text.popoverTargetElement = rest;
   rest.addEventListener('beforetoggle', () => {
+    rest.textContent = text.textContent;
     const { left, bottom } = text.getBoundingClientRect();
     rest.style.setProperty('--start', `${left}px`);
     rest.style.setProperty('--below', `${bottom}px`);
@@ -139,7 +140,7 @@ function build(host) {
   progress.max = 1;
   progress.setAttribute('aria-label', 'Backup progress');
   root.append(svg, text, rest, progress);
-  return { path, text, rest, progress };
+  return { path, text, progress };
 }
 
 /** @param {HTMLButtonElement} text can be pressed only while the line has no room for all of it */

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Boots a systemd of its own that runs one unit and nothing else: private_systemd.sh UNIT PORT PYTHON LOG
-# Needs root. In namespaces of its own, on a copy of the root directory that is thrown away: no other
+# DATA, if set, is a directory to copy to where the units keep backups. Needs root. In namespaces of its own, on a copy of the root directory that is thrown away: no other
 # unit is started, and nothing outside is changed. It shares only the network and the clock.
 set -euo pipefail
 
@@ -52,6 +52,10 @@ mount -t cgroup2 none sys/fs/cgroup
 
 echo "portfolio-backup:x:999:999::/nonexistent:/usr/sbin/nologin" >>etc/passwd
 echo "portfolio-backup:x:999:" >>etc/group
+if [[ -n ${DATA:-} ]]; then
+  cp -r "$DATA" var/lib/portfolio-backup
+  chown -R 999:999 var/lib/portfolio-backup
+fi
 mkdir -p etc/portfolio-backup usr/local/bin
 echo "PORT=$port" >etc/portfolio-backup/server.env
 cat >usr/local/bin/portfolio-backup <<S

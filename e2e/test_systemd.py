@@ -6,9 +6,11 @@ import resource
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from commands import write_backup
 from support import ROOT, Server, require_tool
 
 UNITS = sorted((ROOT / "systemd").iterdir())
@@ -18,6 +20,7 @@ EXPOSURES = {
     "portfolio-backup.service": 1.1,
     "portfolio-backup-check.service": 0.7,
     "portfolio-backup-off-site.service": 2.5,
+    "portfolio-backup-prune.service": 0.7,
 }
 
 
@@ -55,12 +58,14 @@ def test_there_is_a_limit_for_each_service():
 class PrivateSystemd:
     """A systemd in namespaces of its own that runs one unit; see private_systemd.sh."""
 
-    def __init__(self, unit: Path, directory: Path, port: int):
+    def __init__(self, unit: Path, directory: Path, port: int, data: Path | None):
         self.log_path = directory / "console"
         self.log_path.touch()
         script = [ROOT / "e2e" / "private_systemd.sh", unit, str(port), sys.executable]
         with open(directory / "script.log", "wb") as log:
-            self.process = subprocess.Popen([*script, self.log_path], stdout=log, stderr=log)
+            environ = os.environ | {"DATA": str(data or "")}
+            command = [*script, self.log_path]
+            self.process = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
 
     @property
     def log(self) -> str:
@@ -82,13 +87,11 @@ class PrivateSystemd:
 def boot(tmp_path):
     """Boot a private systemd with a unit."""
     if os.geteuid() != 0 or "cgroup2" not in Path("/proc/mounts").read_text():
-        pytest.skip("only root can boot a systemd, with cgroups to give it")
-    if not os.access("/lib/systemd/systemd", os.X_OK):
-        require_tool("/lib/systemd/systemd")
+        pytest.fail("only root can boot a systemd, with cgroups to give it")
     booted = []
 
-    def start(unit: Path, port: int = 3081) -> PrivateSystemd:
-        booted.append(PrivateSystemd(unit, tmp_path, port))
+    def start(unit: Path, port: int = 3081, data: Path | None = None) -> PrivateSystemd:
+        booted.append(PrivateSystemd(unit, tmp_path, port, data))
         return booted[-1]
 
     yield start
@@ -149,8 +152,17 @@ def test_the_server_works_in_the_sandbox_of_its_unit(boot, tmp_path, sample):
     assert re.search(r"Max open files +(\d+) +(\d+)", limits).groups() == (files, files)
 
 
-def test_check_works_in_the_sandbox_of_its_unit(boot):
-    systemd = boot(ROOT / "systemd" / "portfolio-backup-check.service")
-    line = "DATA_DIR is '/var/lib/portfolio-backup': there is no such directory."
-    systemd.wait_until(lambda: line in systemd.log)
+@pytest.mark.parametrize(
+    ("unit", "line"),
+    [
+        ("portfolio-backup-check.service", "OK: 30 backups, the newest, "),
+        ("portfolio-backup-prune.service", r"Deleted 1\d of 30 backups, "),
+    ],
+)
+def test_a_command_works_in_the_sandbox_of_its_unit(boot, tmp_path, unit, line):
+    for hour in range(30):
+        made = datetime.now(UTC).replace(minute=0) - timedelta(hours=hour)
+        write_backup(tmp_path / "data", made)
+    systemd = boot(ROOT / "systemd" / unit, data=tmp_path / "data")
+    systemd.wait_until(lambda: re.search(line, systemd.log))
     assert "Traceback" not in systemd.log

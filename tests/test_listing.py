@@ -15,7 +15,6 @@ from faults.test_environment import mounted
 from faults.tracing import worker_of
 from support import CATEGORIES, ROOT, Server, assert_error, backups_in, require_tool
 
-from backup_server.catalog import Catalog
 from backup_server.ids import file_name
 
 EXPRESS = ROOT / "tests" / "samples" / "express-data"
@@ -372,20 +371,6 @@ def test_a_file_that_is_edited_or_replaced_is_listed_as_it_is_served(server):
     assert server.get(f"/api/backup/{receipt['id']}").json["data"]["atoms"] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("listed_before", [True, False])
-def test_the_latest_passes_over_a_damaged_one_and_the_log_says_so(start_server, listed_before):
-    server = start_server(WEB_CONCURRENCY="1")  # each worker says so once
-    older, newer = server.upload({})["id"], server.upload({"atoms": [1]})["id"]
-    if listed_before:
-        assert server.listed() == [newer, older]
-    path = server.data_dir / file_name(newer)
-    path.write_bytes(path.read_bytes()[:-5])
-    for _ in range(2):
-        assert server.get("/api/backup/latest").json["id"] == older
-    assert server.listed() == [older]
-    assert server.log.count(f"{file_name(newer)} is left out") == 1
-
-
 @pytest.mark.parametrize("size", [8 << 40, 500 << 20])
 def test_a_file_of_a_wrong_huge_size_hides_and_stops_nothing(start_server, sample, size):
     server = start_server(WEB_CONCURRENCY="1")
@@ -417,21 +402,6 @@ def test_many_listings_at_once_parse_an_express_file_once(start_server, tmp_path
         listings = [*pool.map(lambda _: server.listed(), range(40))]
     assert {len(listing) for listing in listings} == {4}
     assert peak_of(server) < 200 * MIB, "one file of 20 MB at a time"
-
-
-def test_a_large_express_file_that_has_just_come_is_parsed_once_all_the_same(tmp_path, monkeypatch):
-    """A stamp so young proves nothing yet; but to wait a moment takes less than to parse again."""
-    data = {"atoms": [{"code": "x" * 1000}] * 6_000}
-    text = json.dumps({"id": "x", "timestamp": "2026-11-23T02:25:14.004Z", "data": data})
-    for second in range(2):
-        (tmp_path / file_name(f"2026-11-23T02-25-1{second}-004Z-8t44")).write_text(text)
-    reads, read = [], os.pread
-    monkeypatch.setattr(os, "pread", lambda *asked: reads.append(asked[1]) or read(*asked))
-    catalog = Catalog(tmp_path)
-    with ThreadPoolExecutor(8) as pool:
-        listings = pool.map(lambda _: list(catalog.newest_first(catalog.ids())), range(40))
-        assert {len(listing) for listing in listings} == {2}
-    assert reads.count(len(text)) == 2
 
 
 def peak_of(server: Server) -> int:

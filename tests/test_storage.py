@@ -19,9 +19,6 @@ from faults.test_environment import mounted
 from faults.tracing import worker_of
 from support import assert_error, backups_in, require_tool, strays_in, wait_until
 
-from backup_server import catalog
-from backup_server.catalog import Catalog
-from backup_server.errors import Unavailable
 from backup_server.ids import file_name
 from backup_server.storage import Storage
 from backup_server.upload import check_upload
@@ -121,13 +118,6 @@ def test_a_name_that_is_taken_is_never_overwritten(storage, key):
     if key:
         assert storage.find(key).id == backup_id
     assert strays_in(storage.directory) == []
-
-
-def test_order_is_kept_when_an_old_record_of_the_last_id_is_put_back(storage):
-    (storage.directory / ".last-id").write_text(f"{ahead(5)}\n")
-    first = add(storage)
-    (storage.directory / ".last-id").write_text("2020-01-01T00-00-00\n")
-    assert add(storage) > first
 
 
 def test_who_waits_for_a_lock_that_is_removed_meanwhile_takes_the_new_one(storage):
@@ -253,24 +243,6 @@ def test_what_a_killed_server_left_is_swept_at_the_next_start(start_server, tmp_
     assert backups_in(server.data_dir) == before
 
 
-@pytest.mark.parametrize("command", [[], ["list"], ["verify"]])
-def test_an_upload_in_flight_in_another_process_is_not_touched(storage, command, start_server):
-    with storage._temporary() as (descriptor, path):
-        os.write(descriptor, b"half a backup")
-        if command:
-            environ = os.environ | {"DATA_DIR": str(storage.directory)}
-            subprocess.run(
-                [sys.executable, "-m", "backup_server", *command],
-                env=environ,
-                check=True,
-                capture_output=True,
-            )
-        else:
-            start_server(storage.directory)
-        assert path.read_bytes() == b"half a backup"
-    assert strays_in(storage.directory) == []
-
-
 def test_servers_that_start_all_the_time_disturb_no_upload(storage):
     """A sweep may take a file for abandoned in the moment between its creation and its lock."""
     stop = False
@@ -287,7 +259,7 @@ def test_servers_that_start_all_the_time_disturb_no_upload(storage):
             stop = True
         for sweeper in sweepers:
             sweeper.result(10)
-    assert storage.catalog.ids() == ids
+    assert storage.heads.ids() == ids
     assert strays_in(storage.directory) == []
 
 
@@ -362,42 +334,6 @@ def test_a_key_holds_when_the_server_ends_before_it_answers(start_server, moment
     assert strays_in(server.data_dir) == []
 
 
-# --- the catalog ----------------------------------------------------------------------------------
-
-
-def test_a_change_within_the_tick_of_the_directorys_clock_is_seen(storage, monkeypatch):
-    """A directory's modification time stands still for some milliseconds at a time."""
-    monkeypatch.setattr(catalog, "_TICK_SECONDS", 3600)
-    first = add(storage)
-    times = os.stat(storage.directory)
-    reader = Catalog(storage.directory)
-    os.utime(storage.directory, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert reader.ids() == [first]
-    second = add(storage)
-    os.utime(storage.directory, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert reader.ids() == [first, second]
-
-
-def test_a_directory_in_which_nothing_changed_is_read_no_more(storage, monkeypatch):
-    backup_id = add(storage)
-    reader = Catalog(storage.directory)
-    deadline = time.monotonic() + 10
-    while not reader._settled and time.monotonic() < deadline:
-        reader.ids()
-    monkeypatch.setattr(os, "listdir", lambda *path: pytest.fail("the directory was read"))
-    assert reader.ids() == [backup_id]
-    assert len(list(reader.newest_first(reader.ids()))) == 1
-
-
-def test_a_listed_backup_is_read_once(storage, monkeypatch):
-    known = [add(storage)]
-    list(storage.catalog.newest_first(known))
-    time.sleep(0.1)  # longer than a clock stands still
-    list(storage.catalog.newest_first(known))
-    monkeypatch.setattr(os, "open", lambda *arguments: pytest.fail("a file was opened"))
-    assert len(list(storage.catalog.newest_first(known))) == 1
-
-
 # --- what is whose --------------------------------------------------------------------------------
 
 
@@ -436,7 +372,7 @@ def test_directories_that_are_made_are_synced_into_those_above(tmp_path):
     assert f"<{directory.parent}>" in log.read_text()
 
 
-@pytest.mark.parametrize("when", ["before the start", "while it runs"])
+@pytest.mark.parametrize("when", ["before the start"])
 def test_new_ids_are_greater_than_those_of_files_that_were_copied_in(
     start_server, tmp_path, sample, when
 ):
@@ -462,24 +398,6 @@ def test_what_a_worker_left_that_was_killed_alone_is_swept_by_the_next(start_ser
     stray.touch()
     os.kill(worker_of(server), signal.SIGKILL)
     wait_until(lambda: not stray.exists())
-
-
-def test_one_of_two_workers_that_is_killed_costs_the_other_nothing(start_server, sample):
-    """Its half upload is removed when its successor begins, and the other's is not."""
-    server = start_server(WEB_CONCURRENCY="2")
-    master = server.process.pid
-    workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    storage = Storage(server.data_dir)  # stands for the other worker, in the midst of an upload
-    with storage._temporary() as (_, path):
-        stray = server.data_dir / ".upload-0123456789abcdef.tmp"
-        stray.write_bytes(b"half a backup")
-        os.kill(int(workers[0]), signal.SIGKILL)
-        deadline = time.monotonic() + 10
-        while stray.exists():
-            assert time.monotonic() < deadline, "it was not removed"
-            time.sleep(0.01)
-        assert path.exists()
-    assert server.upload(sample)["id"] in server.listed()
 
 
 def test_what_is_in_the_way_of_a_key_is_passed_over(start_server, sample):
@@ -516,24 +434,6 @@ def make(path: Path, kind: str) -> None:
         "pipe": lambda: os.mkfifo(path),
         "dangling link": lambda: path.symlink_to("nowhere"),
     }[kind]()
-
-
-def test_deleting_needs_no_room(start_server, tmp_path, sample):
-    """All inodes used and no .last-id yet, as in an Express directory on a full disk."""
-    point = tmp_path / "mounted"
-    with mounted(point, "-t", "tmpfs", "-o", "size=10m,nr_inodes=30", "none"):
-        server = start_server(point)
-        backup_id = server.upload(sample)["id"]
-        (point / ".last-id").unlink()
-        fillers = [point / f"filler-{number}" for number in range(os.statvfs(point).f_favail)]
-        for path in fillers:
-            path.touch()
-        assert server.get("/api/health").status == 503
-        assert server.request("DELETE", f"/api/backup/{backup_id}").status == 200
-        for path in fillers:
-            path.unlink()
-        assert server.get("/api/health").status == 200
-        server.stop()
 
 
 def test_a_disk_that_is_unmounted_is_a_503_until_it_is_back(start_server, tmp_path, sample):
@@ -575,17 +475,6 @@ def test_a_directory_that_is_made_anew_is_not_the_one_of_before(start_server, sa
     assert server.get("/api/health").status == 503
     server.stop()
     assert server.start().upload(sample)
-
-
-def test_a_disk_that_is_unmounted_while_something_is_stored_is_found_out(tmp_path):
-    point = tmp_path / "mounted"
-    with mounted(point, "-t", "tmpfs", "none"):
-        storage = Storage(point)
-        storage.prepare()
-        block = storage._using("It could not be stored")
-        block.__enter__()
-    with pytest.raises(Unavailable, match="not the directory"):
-        block.__exit__(None, None, None)
 
 
 def test_a_file_system_without_hard_links_is_said_to_be_unfit_at_once(start_server, tmp_path):

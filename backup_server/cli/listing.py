@@ -20,11 +20,11 @@ def list_backups(as_json: bool) -> None:
     storage = open_storage()
     backups = survey(storage, whole=False, label="Reading")[::-1]
     if as_json:
-        entries = [storage.catalog.entry(backup.id) for backup in backups if not backup.damage]
+        entries, _ = storage.page(None, None)
         print_json(
             {
                 "directory": place(storage),
-                "backups": [json.loads(entry) for entry in entries if entry],
+                "backups": [json.loads(entry) for entry in entries],
                 "damaged": [
                     {"id": backup.id, "error": backup.damage} for backup in backups if backup.damage
                 ],

@@ -122,7 +122,7 @@ def _delete(storage: Storage, doomed: list[Backup], newest: dict[str | None, str
         keeper = newest.get(backup.device_id)
         try:
             if keeper:
-                storage.catalog.head(keeper)
+                storage.heads.head(keeper)
         except UnknownBackup:
             raise BackupError(
                 f"Stopped after {len(deleted)}: {keeper}, which was to be kept, is gone."

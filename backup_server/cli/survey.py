@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 
 from .. import document, ids
-from ..catalog import read_whole
 from ..document import Head
 from ..errors import BackupError, UnknownBackup
+from ..heads import read_whole
 from ..series import Backup
 from ..settings import Settings
 from ..storage import Storage
@@ -66,7 +66,7 @@ def survey(storage: Storage, whole: bool, label: str) -> list[Backup]:
     A damaged backup is among them, with what is wrong. Skips files deleted during the scan, and
     files that are not backups.
     """
-    known = storage.catalog.ids()
+    known = storage.heads.ids()
     with click.progressbar(
         known, label=f"{label} {place(storage)}", file=sys.stderr, hidden=not sys.stderr.isatty()
     ) as progress:
@@ -78,7 +78,7 @@ def _read(storage: Storage, backup_id: str, whole: bool) -> Backup | None:
         if whole:
             head, is_summed = _verify(storage, backup_id)
         else:
-            head, is_summed = storage.catalog.head(backup_id), False
+            head, is_summed = storage.heads.head(backup_id), False
     except UnknownBackup:
         return None
     except (BackupError, OSError) as error:
@@ -97,14 +97,14 @@ def _read(storage: Storage, backup_id: str, whole: bool) -> Backup | None:
 
 def _verify(storage: Storage, backup_id: str) -> tuple[Head, bool]:
     """Check one file whole; return its head, and whether it has a SHA-256 to be checked against."""
-    descriptor, status = storage.catalog.open(backup_id)
-    with open(descriptor, "rb") as file:
+    with open(storage.heads.open_file(backup_id), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
         start = file.read(document.HEAD_BYTES)
         if not document.has_head(start):
-            text = read_whole(descriptor, status.st_size)
+            text = read_whole(file.fileno(), size)
             head = document.read_head(text, len(text))
         else:
-            head = document.read_head(start, status.st_size)
+            head = document.read_head(start, size)
             text = start + file.read()
     if head.id != backup_id:
         raise BackupError(f"It says that it is {head.id}.")

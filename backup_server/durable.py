@@ -1,0 +1,307 @@
+"""One directory whose files are written durably, in an order that threads and hosts keep.
+
+The directory is opened once, and its files are named relative to that descriptor: what is mounted
+over the path later, or put in its place, is never written to. :meth:`Directory.check` compares the
+two. A new file is written under a temporary name, locked (flock) for as long as its writer lives,
+synced, and given its name by link(2), which never replaces a file. It is durable after ``sync``.
+"""
+
+import errno
+import fcntl
+import logging
+import os
+import re
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import ContextDecorator, contextmanager
+from functools import cached_property, partial
+from pathlib import Path
+from typing import BinaryIO
+from weakref import finalize
+
+from .errors import NoRoom, Unavailable
+
+log = logging.getLogger("backup_server")
+
+#: For the user of this process alone: somebody's private work.
+FILE_MODE, DIRECTORY_MODE = 0o600, 0o700
+_TEMPORARY = re.compile(r"\.upload-[0-9a-z_]{8,32}\.tmp", re.ASCII)
+# Not all bytes in one call: the kernel would look for as much memory in one piece, and clear it.
+_WRITE_BYTES = 256 * 1024
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# The file behind a descriptor is gone from its server, not from the path (NFS, FUSE).
+_STALE = (errno.EBADF, errno.EBADFD, errno.ESTALE, errno.ENOTCONN)
+_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# Neither a link, which leads elsewhere, nor a pipe, which blocks, is a file of this directory.
+_FILE_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+class translate_os_errors(ContextDecorator):
+    """Turn an OSError into NoRoom where the disk or a quota is full, or else into Unavailable.
+
+    ``what`` begins the sentence. No generator: on Python 3.12 and 3.13 an exception caught in a
+    generator refers to itself, and keeps the upload in its traceback until garbage is collected.
+    """
+
+    def __init__(self, what: str):
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, OSError):
+            place = f"{error.filename}: " if error.filename else ""
+            to_raise = NoRoom if error.errno in _NO_ROOM else Unavailable
+            raise to_raise(f"{self._what}: {place}{error.strerror or error}.") from error
+
+
+class Directory:
+    """A directory that is there; opened when it is first used.
+
+    Methods raise OSError, and those that need the directory's identity Unavailable.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @cached_property
+    def descriptor(self) -> int:
+        """The open directory. While it is open, no other directory is given its inode number."""
+        descriptor = os.open(self.path, _DIRECTORY_FLAGS)
+        finalize(self, os.close, descriptor)
+        self._identity = _identity(os.fstat(descriptor))
+        return descriptor
+
+    def check(self) -> None:
+        """Raise Unavailable if the path leads to another directory than the one that is open."""
+        descriptor = self.descriptor
+        with translate_os_errors("The storage directory is not there"):
+            if _identity(os.stat(self.path)) != self._identity:
+                raise Unavailable(
+                    f"{self.path} is not the directory this server started with, as if its disk "
+                    "had been unmounted; bring that back, or restart the server."
+                )
+            try:
+                os.fstat(descriptor)
+            except OSError:
+                self._reopen()
+
+    def status(self) -> os.stat_result:
+        """Return the directory's own status."""
+        return os.fstat(self.descriptor)
+
+    def names(self) -> list[str]:
+        """List the directory's names, in no order."""
+        try:
+            # Opened anew: processes that share a descriptor share the offset of its listing, too.
+            descriptor = os.open(".", _DIRECTORY_FLAGS, dir_fd=self.descriptor)
+            try:
+                return os.listdir(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
+
+    def open(self, name: str, flags: int = os.O_RDONLY) -> int:
+        """Open a regular file; raise OSError with EINVAL for anything else of this name."""
+        descriptor = os.open(name, flags | _FILE_FLAGS, FILE_MODE, dir_fd=self.descriptor)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "It is not a file", name)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def stat(self, name: str) -> os.stat_result:
+        """Return the status of a name itself, also where it is a symbolic link."""
+        return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+
+    def unlink(self, name: str) -> None:
+        """Remove a name."""
+        os.unlink(name, dir_fd=self.descriptor)
+
+    def sync(self) -> None:
+        """Make all names of the directory durable as they are."""
+        try:
+            os.fsync(self.descriptor)
+        except OSError as error:
+            if error.errno not in _STALE:
+                raise
+            self._reopen()
+            os.fsync(self.descriptor)
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[int]:
+        """Hold the lock of a file, which is made if it is missing; yield its descriptor.
+
+        Orders threads, processes and hosts. Closing the file, or the holder's death, releases it.
+        """
+        while True:
+            descriptor = self.open(name, os.O_RDWR | os.O_CREAT)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                # If the file was removed since it was opened, others lock a new one.
+                if os.fstat(descriptor).st_nlink:
+                    yield descriptor
+                    return
+            finally:
+                os.close(descriptor)
+
+    @contextmanager
+    def temporary(self) -> Iterator[tuple[int, str]]:
+        """Make a file to write to; yield its descriptor and name, and remove the name at the end.
+
+        A sweep spares it for as long as this process lives.
+        """
+        while True:
+            name = _temporary_name()
+            descriptor = self.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            try:
+                # A sweep between open and flock takes the file for abandoned.
+                if _try_lock(descriptor) and os.fstat(descriptor).st_nlink:
+                    yield descriptor, name
+                    return
+            finally:
+                self.remove(name)
+                os.close(descriptor)
+
+    def link(self, descriptor: int, temporary: str, name: str) -> None:
+        """Give an open temporary file its name; raise FileExistsError if another file has it."""
+        try:
+            os.link(temporary, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+        except FileExistsError:
+            # Over NFS the answer to a link that was made may be lost; then the repeated call
+            # fails, but the file has two names (open(2), O_EXCL).
+            if os.fstat(descriptor).st_nlink != 2:
+                raise
+
+    def nameless(self) -> BinaryIO:
+        """Open a file without a name in the directory's file system."""
+        return tempfile.TemporaryFile(dir=self.path, prefix=".upload-", suffix=".tmp")
+
+    def check_writable(self, name: str = ".") -> None:
+        """Raise Unavailable, which says what to do, if a directory here may not be written to."""
+        may = partial(os.access, name, dir_fd=self.descriptor)
+        if may(os.W_OK | os.X_OK) or not may(os.F_OK):
+            return
+        path, user = self.path / name, os.geteuid()
+        if os.fstatvfs(self.descriptor).f_flag & os.ST_RDONLY:
+            raise Unavailable(f"{path} cannot be written: its file system is read-only.")
+        raise Unavailable(
+            f"The storage directory {path} cannot be written by user {user}; "
+            f"if it is another user's, let root run: chown -R {user} {path}."
+        )
+
+    def is_searchable(self) -> bool:
+        """Tell whether this process may open what is in the directory."""
+        return os.access(".", os.X_OK, dir_fd=self.descriptor)
+
+    def check_links(self) -> None:
+        """Raise Unavailable if the file system has no hard links (FAT) or symbolic ones (CIFS)."""
+        here = self.descriptor
+        with self.temporary() as (_, name):
+            for kind, link in (
+                ("hard", partial(os.link, src_dir_fd=here, dst_dir_fd=here)),
+                ("symbolic", partial(os.symlink, dir_fd=here)),
+            ):
+                other = _temporary_name()
+                try:
+                    link(name, other)
+                except OSError as error:
+                    if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+                        raise
+                    raise Unavailable(
+                        f"The file system of {self.path} has no {kind} links, which uploads need; "
+                        "use another one, such as ext4."
+                    ) from error
+                self.remove(other)
+
+    def sweep(self) -> None:
+        """Remove the temporary files of processes that are gone."""
+        for name in filter(_TEMPORARY.fullmatch, self.names()):
+            try:
+                descriptor = self.open(name, os.O_RDWR)
+            except OSError as error:
+                if (
+                    error.errno == errno.ELOOP
+                ):  # a symbolic link that only tried whether there are any
+                    self.remove(name)
+                elif error.errno != errno.ENOENT:
+                    log.error("%s cannot be removed: %s", name, error.strerror)
+                continue
+            try:
+                if _try_lock(descriptor):
+                    self.remove(name)
+                    log.info("removed %s, left by a server that was killed", name)
+            finally:
+                os.close(descriptor)
+
+    def _reopen(self) -> None:
+        """Open the directory anew, under the number that other threads may be using."""
+        descriptor = os.open(self.path, _DIRECTORY_FLAGS)
+        try:
+            if _identity(os.fstat(descriptor)) != self._identity:
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(self.path))
+            os.dup2(descriptor, self.descriptor, inheritable=False)
+        finally:
+            os.close(descriptor)
+
+    def remove(self, name: str) -> None:
+        """Remove a name; a failure is logged, since it undoes nothing that was done."""
+        try:
+            self.unlink(name)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.error("%s stays until the next start: %s", name, error.strerror)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and its parents, each synced into the one above it."""
+    parent = path.absolute().parent
+    if path.is_dir():
+        try:
+            sync_directory(parent)  # whoever made it may have been killed before
+        except OSError as error:
+            log.warning("%s cannot be synced: %s", parent, error.strerror)
+        return
+    make_directory(parent)
+    path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+    sync_directory(parent)
+
+
+def write(descriptor: int, data: bytes | memoryview) -> None:
+    """Write all of these bytes at the file's offset."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left[:_WRITE_BYTES]) :]
+
+
+def sync_directory(path: Path | str, dir_fd: int | None = None) -> None:
+    """Make all names of a directory durable as they are."""
+    descriptor = os.open(path, _DIRECTORY_FLAGS, dir_fd=dir_fd)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _temporary_name() -> str:
+    return f".upload-{secrets.token_hex(8)}.tmp"
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

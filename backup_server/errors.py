@@ -75,6 +75,9 @@ class NoRoom(BackupError):
 
     status = 507
 
+    def __init__(self, reason: str):
+        super().__init__(f"{reason.rstrip('.')}; delete old backups, or make room on the disk.")
+
 
 def error_response(status: int, sentence: str) -> Response:
     """Build the one shape all errors have: ``{"error": sentence}``."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from commands import run, write_backup
 from support import backups_in
 
 from backup_server.ids import file_name
+from backup_server.storage import iso
 
 NOW = datetime.now(UTC)
 FULL = {"atoms": 41, "snapshots": 12, "voiceNotes": 1}
@@ -53,24 +55,22 @@ def test_where_all_is_well_it_is_one_line_and_0(directory):
 
 def test_as_json_it_tells_what_it_looked_at(directory):
     document = json.loads(run(directory, "check", "--json").stdout)
-    (newest,) = document.pop("devices")
-    files = backups_in(directory)
-    assert document.pop("freeBytes") > 0
+    newest = max(backups_in(directory))[7:-5]
     assert document.pop("daysOfRoom") > 30
     assert document == {
         "directory": str(directory),
         "status": "ok",
         "backups": 2,
-        "bytesPerDay": round(sum(map(len, files.values())) / 7),
+        "devices": [
+            {
+                "deviceId": None,
+                "name": "(no device)",
+                "newest": newest,
+                "made": iso(NOW - timedelta(hours=2)),
+            }
+        ],
         "findings": [],
     }
-    assert newest["id"] == max(files)[7:-5]
-    assert newest["size"] == len(files[max(files)])
-    assert (newest["deviceId"], newest["name"]) == (None, "(no device)")
-    assert 7200 <= newest["ageSeconds"] < 10_800  # it is made when the tests begin
-    assert datetime.fromisoformat(newest["made"]) == (NOW - timedelta(hours=2)).replace(
-        microsecond=NOW.microsecond // 1000 * 1000
-    )
 
 
 def test_no_backup_at_all_is_found(tmp_path):
@@ -81,7 +81,7 @@ def test_no_backup_at_all_is_found(tmp_path):
 
 @pytest.mark.parametrize(
     ("age", "is_found"),
-    [("119m", True), ("1h59m", True), ("3h", False), ("2d", False), ("5200w", False)],
+    [("119m", True), ("1h59m", True), ("3h", False), ("2d", False), ("9999w", False)],
 )
 def test_a_newest_backup_that_is_too_old_is_found(directory, age, is_found):
     found = findings(directory, "--max-age", age)
@@ -138,7 +138,7 @@ def test_a_flipped_bit_is_found_with_verify(directory):
 @pytest.mark.parametrize(
     ("free", "age", "room"),
     [
-        (29 / 7, timedelta(hours=1), "29 days at the present rate"),
+        (29.5 / 7, timedelta(hours=1), "29 days at the present rate"),
         (31 / 7, timedelta(hours=1), "4 more backups like the newest"),
         (31, timedelta(hours=1), None),
         (9.5, timedelta(days=40), "9 more backups like the newest"),
@@ -163,12 +163,9 @@ def test_room_for_less_than_a_month_or_ten_backups_is_found(tmp_path, monkeypatc
 
 
 def test_where_all_is_well_it_tells_the_room_in_days(directory):
-    (line,) = run(directory, "check").stdout.splitlines()
     days = json.loads(run(directory, "check", "--json").stdout)["daysOfRoom"]
-    told = float(
-        line.partition("; room for ")[2].partition(" days at 0.0 MB a day")[0].replace(",", "")
-    )
-    assert told == pytest.approx(days, rel=0.1)
+    (told,) = re.findall(r"; room for ([\d,]+) days at", run(directory, "check").stdout)
+    assert int(told.replace(",", "")) == pytest.approx(days, rel=0.1)
 
 
 # --- losses ---------------------------------------------------------------------------------------
@@ -181,9 +178,6 @@ def test_a_category_that_lost_half_is_found_with_what_to_restore(directory):
     assert atoms == {
         "kind": "lost",
         "message": f"atoms fell from 41 to 20: restore it from {before}",
-        "category": "atoms",
-        "had": 41,
-        "has": 20,
         "restore": before,
     }
     assert notes["message"] == f"voiceNotes fell from 1 to 0: restore it from {before}"

@@ -1,5 +1,8 @@
 """Every error is one sentence in JSON, from whatever layer."""
 
+import errno
+import os
+
 import pytest
 from support import assert_error
 
@@ -76,3 +79,16 @@ def test_each_of_our_exceptions_has_a_status_and_gives_its_sentence(kind):
     assert answer.json == {"error": str(error)}
     assert answer.json["error"].startswith("One sentence.")
     assert ("Retry-After" in answer.headers) == (kind.status == 503)
+
+
+def test_no_room_is_a_507_that_says_what_to_do(client, monkeypatch):
+    def fail(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    answer = client.post("/api/backup", json={})
+    assert (answer.status_code, answer.json["error"]) == (
+        507,
+        "The backup could not be stored: No space left on device; delete old backups, or make room "
+        "on the disk.",
+    )

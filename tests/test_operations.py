@@ -8,7 +8,7 @@ import click
 import pytest
 from support import CATEGORIES, ROOT, Server, backups_in
 
-from backup_server.cli import commands
+from backup_server.cli import main
 
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 TEXTS = [path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))]
@@ -70,7 +70,7 @@ def test_the_way_out_of_ids_that_run_ahead_of_the_clock(start_server, sample):
 
 @pytest.mark.parametrize(("command", "flag"), SHOWN)
 def test_every_command_has_the_flags_it_is_shown_with(command, flag):
-    shown = commands.get_command(click.Context(commands), command)
+    shown = main.get_command(click.Context(main), command)
     assert flag in {name for parameter in shown.params for name in parameter.opts}
 
 

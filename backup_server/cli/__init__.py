@@ -12,8 +12,8 @@ import click
 from .. import __version__
 from ..errors import BackupError
 from ..settings import SettingsError
-from . import checking, listing, pruning, serving, verifying
-from .survey import say
+from . import checking, listing, pruning, serving
+from .survey import say, sentence
 
 
 class _Commands(click.Group):
@@ -22,38 +22,30 @@ class _Commands(click.Group):
     def main(self, *arguments: object, **options: object) -> None:
         """Run the command that is named, and end the process with its status."""
         try:
-            status = super().main(*arguments, **options | {"standalone_mode": False}) or 0
+            sys.exit(super().main(*arguments, **options | {"standalone_mode": False}) or 0)
         except click.Abort:
-            status = 128 + signal.SIGINT
+            sys.exit(128 + signal.SIGINT)
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
             hint = f" See {context.command_path} --help." if context else ""
-            status = _failed(error.format_message() + hint, error.exit_code)
-        except (BackupError, SettingsError) as error:
-            status = _failed(str(error))
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            status = _failed(f"{where}{error.strerror or error}.")
+            message, status = error.format_message() + hint, error.exit_code
+        except (BackupError, SettingsError, OSError) as error:
+            message, status = sentence(error), 2
+        say(" ".join(message.split()), err=True)
         sys.exit(status)
-
-
-def _failed(sentence: str, status: int = 2) -> int:
-    say(" ".join(sentence.split()), err=True)
-    return status
 
 
 @click.group(
     cls=_Commands,
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""\b
     Exit status:
       0  Done, and nothing was found.
       1  Something was found: the output says what.
       2  It was used wrongly, or could not be done: stderr says why.
 
-    DATA_DIR is the storage directory, ./data unless it is set. The other settings are those of
-    the server: see serve --help.
+    DATA_DIR is the storage directory, ./data unless it is set. serve --help has all settings.
     """,
 )
 @click.version_option(__version__, prog_name="portfolio-backup", message="%(prog)s %(version)s")
@@ -70,7 +62,7 @@ def main(context: click.Context) -> None:
 for command in (
     serving.serve,
     listing.list_backups,
-    verifying.verify,
+    listing.verify,
     checking.check,
     pruning.prune,
 ):

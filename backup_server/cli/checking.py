@@ -4,21 +4,25 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import click
 
 from .. import ids
 from ..retention import bytes_a_day
 from ..series import Backup, names_of, series_of, standing_losses
-from .survey import json_option, open_storage, place, print_json, say, survey
+from ..storage import Storage, iso
+from .survey import json_option, open_storage, print_json, say, survey
 
-_UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes"}
-_LONGEST = timedelta(days=36_500)
 #: Clocks of two hosts may differ by this much.
 _AHEAD = timedelta(minutes=5)
 #: The disk is to have room for so many days at the present rate, and for so many more backups.
 _DAYS, _BACKUPS = 30, 10
+# Four digits each: no sum of these is longer than the calendar.
+_TIME = re.compile(
+    r"(?:(?P<weeks>\d{1,4})w)?(?:(?P<days>\d{1,4})d)?(?:(?P<hours>\d{1,4})h)?"
+    r"(?:(?P<minutes>\d{1,4})m)?",
+    re.ASCII,
+)
 
 
 class Duration(click.ParamType):
@@ -26,17 +30,12 @@ class Duration(click.ParamType):
 
     name = "time"
 
-    def convert(self, value: object, parameter: object, context: object) -> timedelta:
-        """Return the time; anything else, or more than a hundred years, is a usage error."""
-        if isinstance(value, timedelta):
-            return value
-        if not re.fullmatch(r"(?:\d{1,5}[mhdw])+", value, re.ASCII):
-            self.fail(f"'{value}' is not a time such as 90m, 26h, 2d or 1w.", parameter, context)
-        parts = re.findall(r"(\d+)([mhdw])", value)
-        length = sum((timedelta(**{_UNITS[unit]: int(n)}) for n, unit in parts), timedelta())
-        if length > _LONGEST:
-            self.fail(f"'{value}' is more than a hundred years.", parameter, context)
-        return length
+    def convert(self, value: str, parameter: object, context: object) -> timedelta:
+        """Return the time; anything else is a usage error."""
+        match = _TIME.fullmatch(value)
+        if not value or not match:
+            self.fail(f"'{value}' is not a time such as 90m, 26h, 1w or 1d12h.", parameter, context)
+        return timedelta(**{unit: int(number or 0) for unit, number in match.groupdict().items()})
 
 
 @click.command(epilog="Example: portfolio-backup check --max-age 26h")
@@ -51,41 +50,34 @@ class Duration(click.ParamType):
 @click.option("--verify", is_flag=True, help="Read every file whole, not only its head.")
 @json_option
 def check(max_age: timedelta | None, lost_within: timedelta, verify: bool, as_json: bool) -> int:
-    """Print OK, or PROBLEM and why, in one line; then a line for each device, if there are several.
+    """Print OK, or PROBLEM and why; then a line for each device, if there are several.
 
-    Found are: no backup at all; a newest one older than --max-age; room on the disk for less than
-    30 days at the present rate, or less than ten more like the newest; a damaged file; and a
+    Problems are: no backup at all; a newest one older than --max-age; room on the disk for less
+    than 30 days at the present rate, or less than ten more like the newest; a damaged file; and a
     category of a device that lost half of its items or more, with the backup to restore it from.
-
-    With --json: directory, status ("ok" or "problem"), backups (a number), devices (the newest
-    backup of each, newest first: deviceId, name, id, made, ageSeconds, size), freeBytes,
-    bytesPerDay, daysOfRoom (null where unknown) and findings (kind: none, age, room, damaged or
-    lost; message; of a damaged file also file; of a loss also category, had, has, restore).
     """
     storage = open_storage()
     now = datetime.now(UTC)
-    backups = survey(storage, whole=verify, label="Checking")
+    backups = survey(storage, whole=verify)
     series = series_of(backups)
     names = names_of(series)
     newest = [of_device[-1] for of_device in series.values()]
-    free, rate = _free_bytes(storage.directory), bytes_a_day(backups, now)
-    days = free / rate if free is not None and rate else None
+    free, rate = _free_bytes(storage), bytes_a_day(backups, now)
+    days = int(free / rate) if free is not None and rate else None
     findings = [
-        *_age_findings(newest, max_age, now),
-        *_room_findings(newest, free, days),
-        *_damage_findings(backups),
-        *_loss_findings(backups, names, now - lost_within),
+        *_age(newest, max_age, now),
+        *_room(free, newest, days),
+        *_damage(backups),
+        *_losses(backups, names, now - lost_within),
     ]
     if as_json:
         print_json(
             {
-                "directory": place(storage),
+                "directory": str(storage.directory),
                 "status": "problem" if findings else "ok",
                 "backups": len(backups),
-                "devices": [_as_json(backup, names[backup.device_id], now) for backup in newest],
-                "freeBytes": free,
-                "bytesPerDay": round(rate),
-                "daysOfRoom": days and round(days, 1),
+                "devices": [_as_json(backup, names) for backup in newest],
+                "daysOfRoom": days,
                 "findings": findings,
             }
         )
@@ -93,14 +85,14 @@ def check(max_age: timedelta | None, lost_within: timedelta, verify: bool, as_js
     if findings:
         say("PROBLEM: " + "; ".join(finding["message"] for finding in findings))
     else:
-        room = f"; room for {days:,.0f} days at {rate / 1e6:,.1f} MB a day" if days else ""
+        room = "" if days is None else f"; room for {days:,} days at the present rate"
         say(f"OK: {len(backups)} backups, the newest, {_described(newest[0], now)}{room}")
     for backup in newest if len(newest) > 1 else ():
         say(f"{names[backup.device_id]}: the newest, {_described(backup, now)}")
     return 1 if findings else 0
 
 
-def _age_findings(newest: list[Backup], max_age: timedelta | None, now: datetime) -> Iterator[dict]:
+def _age(newest: list[Backup], max_age: timedelta | None, now: datetime) -> Iterator[dict]:
     if not newest:
         yield {"kind": "none", "message": "there is no backup that can be read"}
     elif max_age is not None:
@@ -109,9 +101,15 @@ def _age_findings(newest: list[Backup], max_age: timedelta | None, now: datetime
             yield {"kind": "age", "message": f"the newest backup, {_described(newest[0], now)}"}
 
 
-def _room_findings(newest: list[Backup], free: int | None, days: float | None) -> Iterator[dict]:
+def _free_bytes(storage: Storage) -> int | None:
+    """Return what a user may still write, or None where the file system does not say."""
+    status = os.statvfs(storage.directory)
+    return status.f_bavail * status.f_frsize if status.f_blocks else None
+
+
+def _room(free: int | None, newest: list[Backup], days: int | None) -> Iterator[dict]:
     if days is not None and days < _DAYS:
-        room = f"{days:.0f} days at the present rate"
+        room = f"{days} days at the present rate"
     elif newest and free is not None and free < _BACKUPS * newest[0].size:
         room = f"{free // newest[0].size} more backups like the newest"
     else:
@@ -120,7 +118,7 @@ def _room_findings(newest: list[Backup], free: int | None, days: float | None) -
     yield {"kind": "room", "message": message}
 
 
-def _damage_findings(backups: list[Backup]) -> Iterator[dict]:
+def _damage(backups: list[Backup]) -> Iterator[dict]:
     for backup in backups:
         if backup.damage:
             name = ids.file_name(backup.id)
@@ -128,35 +126,19 @@ def _damage_findings(backups: list[Backup]) -> Iterator[dict]:
             yield {"kind": "damaged", "message": message, "file": name}
 
 
-def _loss_findings(
-    backups: list[Backup], names: dict[str | None, str], since: datetime
-) -> Iterator[dict]:
+def _losses(backups: list[Backup], names: dict[str | None, str], since: datetime) -> Iterator[dict]:
     for loss in standing_losses(backups, since):
         device = f"{names[loss.after.device_id]}: " if len(names) > 1 else ""
-        yield {
-            "kind": "lost",
-            "message": f"{device}{loss}: restore it from {loss.before.id}",
-            "category": loss.category,
-            "had": loss.had,
-            "has": loss.has,
-            "restore": loss.before.id,
-        }
+        message = f"{device}{loss}: restore it from {loss.before.id}"
+        yield {"kind": "lost", "message": message, "restore": loss.before.id}
 
 
-def _free_bytes(directory: Path) -> int | None:
-    """Return what a user may still write, or None where the file system does not say."""
-    status = os.statvfs(directory)
-    return status.f_bavail * status.f_frsize if status.f_blocks else None
-
-
-def _as_json(backup: Backup, name: str, now: datetime) -> dict:
+def _as_json(backup: Backup, names: dict[str | None, str]) -> dict:
     return {
         "deviceId": backup.device_id,
-        "name": name,
-        "id": backup.id,
-        "made": backup.made and backup.made.isoformat().replace("+00:00", "Z"),
-        "ageSeconds": backup.made and int((now - backup.made).total_seconds()),
-        "size": backup.size,
+        "name": names[backup.device_id],
+        "newest": backup.id,
+        "made": backup.made and iso(backup.made),
     }
 
 
@@ -171,9 +153,5 @@ def _described(backup: Backup, now: datetime) -> str:
 
 def _span(length: timedelta) -> str:
     """Write a length of time in its two largest units."""
-    minutes = int(length.total_seconds()) // 60
-    if minutes < 60:
-        return f"{minutes}m"
-    if minutes < 48 * 60:
-        return f"{minutes // 60}h{minutes % 60}m"
-    return f"{minutes // 1440}d{minutes % 1440 // 60}h"
+    hours, minutes = divmod(int(length.total_seconds()) // 60, 60)
+    return f"{hours}h{minutes}m" if hours < 48 else f"{hours // 24}d{hours % 24}h"

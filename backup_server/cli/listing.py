@@ -1,11 +1,12 @@
-"""``list``: what is stored."""
+"""``list`` and ``verify``: what is stored, and whether it still is what was written."""
 
 import json
 
 import click
 
+from .. import ids
 from ..series import names_of, series_of
-from .survey import json_option, open_storage, place, print_json, say, survey
+from .survey import json_option, open_storage, print_json, say, survey
 
 
 @click.command("list", epilog="Example: portfolio-backup list --json | jq -r '.backups[0].id'")
@@ -13,30 +14,42 @@ from .survey import json_option, open_storage, place, print_json, say, survey
 def list_backups(as_json: bool) -> None:
     """Print what is stored, newest first.
 
-    A line a backup: id, bytes, the device where there are several, items by category.
-
-    With --json: directory, backups (each as the API lists it) and damaged (id, error).
+    A line a backup: id, bytes, the device where there are several, items by category. With --json:
+    directory, backups (each as the API lists it) and damaged (id, error).
     """
     storage = open_storage()
-    backups = survey(storage, whole=False, label="Reading")[::-1]
+    backups = survey(storage)
     if as_json:
-        entries, _ = storage.page(None, None)
-        print_json(
-            {
-                "directory": place(storage),
-                "backups": [json.loads(entry) for entry in entries],
-                "damaged": [
-                    {"id": backup.id, "error": backup.damage} for backup in backups if backup.damage
-                ],
-            }
-        )
+        damaged = [{"id": one.id, "error": one.damage} for one in backups if one.damage]
+        listed = [json.loads(entry) for entry in storage.page(None, None)[0]]
+        print_json({"directory": str(storage.directory), "backups": listed, "damaged": damaged})
         return
-    names = names_of(series_of(backups[::-1]))
+    names = names_of(series_of(backups))
     width = max(map(len, names.values()), default=0)
-    for backup in backups:
+    for backup in reversed(backups):
         if backup.damage:
             say(f"{backup.id}  damaged: {backup.damage}")
             continue
-        counts = ", ".join(f"{count} {name}" for name, count in backup.counts.items() if count)
         device = f"  {names[backup.device_id]:<{width}}" if len(names) > 1 else ""
+        counts = ", ".join(f"{count} {name}" for name, count in backup.counts.items() if count)
         say(f"{backup.id}  {backup.size:>12,}{device}  {counts or 'empty'}")
+
+
+@click.command(epilog="Example: DATA_DIR=/srv/backups portfolio-backup verify")
+def verify() -> int:
+    """Read every backup and compare it with its SHA-256.
+
+    A damaged backup gets a line, and makes the exit status 1.
+    """
+    storage = open_storage()
+    backups = survey(storage, whole=True)
+    damaged = [backup for backup in backups if backup.damage]
+    for backup in damaged:
+        say(f"{ids.file_name(backup.id)}: {backup.damage}")
+    unsummed = sum(not backup.is_summed and not backup.damage for backup in backups)
+    # The directory is named, since nothing is damaged in a wrong one, too.
+    say(
+        f"{len(backups)} backups in {storage.directory}, {len(damaged)} damaged; "
+        f"{unsummed} of the Express server are valid JSON but have no SHA-256."
+    )
+    return 1 if damaged else 0

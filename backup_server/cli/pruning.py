@@ -1,6 +1,5 @@
 """``prune``: deletes backups that no rule keeps, if it is told to."""
 
-from collections.abc import Iterable
 from datetime import tzinfo
 from zoneinfo import ZoneInfo
 
@@ -10,14 +9,12 @@ from ..errors import BackupError, UnknownBackup
 from ..retention import PERIODS, Verdict, decide
 from ..series import NO_DEVICE, Backup, names_of, series_of
 from ..storage import Storage
-from .survey import open_storage, place, say, survey
+from .survey import open_storage, say, survey
 
 
 def _zone(context: click.Context, parameter: click.Parameter, name: str | None) -> tzinfo | None:
-    if name is None:
-        return None
     try:
-        return ZoneInfo(name)
+        return ZoneInfo(name) if name is not None else None
     except (LookupError, ValueError, OSError):
         raise click.BadParameter(f"this machine knows no time zone '{name}'.") from None
 
@@ -30,8 +27,7 @@ def _keep(rule: str, what: str):
 
 
 @click.command(
-    epilog="""Example: portfolio-backup prune --keep-last 10 --keep-daily 30 --keep-weekly 12
-    --keep-monthly 36 --keep-yearly 10"""
+    epilog="Example: portfolio-backup prune --keep-last 10 --keep-daily 30 --keep-weekly 12 --yes"
 )
 @_keep("last", "the last N backups")
 @_keep("daily", "the newest of each of the last N days that have one")
@@ -44,9 +40,7 @@ def _keep(rule: str, what: str):
     metavar="ID",
     help=f'Keep nothing of the device with this deviceId, or of "{NO_DEVICE}".',
 )
-@click.option(
-    "--timezone", callback=_zone, metavar="NAME", help="Where days begin [default: the system's]."
-)
+@click.option("--timezone", callback=_zone, help="Where days begin [default: the system's].")
 @click.option("--yes", is_flag=True, help="Delete; without it, only show what would be.")
 def prune(
     forget_series: tuple[str, ...], timezone: tzinfo | None, yes: bool, **numbers: int | None
@@ -64,27 +58,26 @@ def prune(
     if not rules and not forget_series:
         raise click.UsageError("Give at least one --keep-... option, or --forget-series.")
     storage = open_storage()
-    backups = survey(storage, whole=True, label="Reading")
+    backups = survey(storage, whole=True)
     series = series_of(backups)
-    names = names_of(series)
-    ended = _ended(forget_series, names)
+    ended = _ended(forget_series, names_of(series))
     verdicts = decide(backups, rules, timezone, ended)
     doomed = [verdict.backup for verdict in verdicts if not verdict.reasons]
-    _print_plan(verdicts, names)
+    _print_plan(verdicts, names_of(series))
     if yes:
         newest = {key: of_device[-1].id for key, of_device in series.items() if key not in ended}
         doomed = _delete(storage, doomed[::-1], newest)
+    counted = f"{len(doomed)} of {len(backups)} backups"
     freed = f"{sum(backup.size for backup in doomed):,} bytes"
-    counted = f"{len(doomed)} of {len(verdicts)} backups"
     if yes:
         say(f"Deleted {counted}, {freed}.")
     else:
-        say(f"Would delete {counted} in {place(storage)}, {freed}; --yes does it.")
+        say(f"Would delete {counted} in {storage.directory}, {freed}; --yes does it.")
     return int(any(backup.damage for backup in backups))
 
 
-def _ended(given: Iterable[str], names: dict[str | None, str]) -> set[str | None]:
-    """Return the series that are named by their ids; an unknown one is a usage error."""
+def _ended(given: tuple[str, ...], names: dict[str | None, str]) -> set[str | None]:
+    """Return the series with these ids; an unknown one is a usage error."""
     known = {device_id or NO_DEVICE: device_id for device_id in names}
     if unknown := [text for text in given if text not in known]:
         there = ", ".join(f"{text} ({names[key]})" if key else text for text, key in known.items())
@@ -95,13 +88,10 @@ def _ended(given: Iterable[str], names: dict[str | None, str]) -> set[str | None
 def _print_plan(verdicts: list[Verdict], names: dict[str | None, str]) -> None:
     """Print a line for each backup, under its device's name where there are several."""
     groups = [
-        (
-            name,
-            [one for one in verdicts if (one.backup.device_id, one.backup.damage) == (key, None)],
-        )
+        (name, [one for one in verdicts if not one.backup.damage and one.backup.device_id == key])
         for key, name in names.items()
     ]
-    groups.append(("Damaged", [one for one in verdicts if one.backup.damage]))
+    groups.append(("Damaged", [verdict for verdict in verdicts if verdict.backup.damage]))
     for name, group in groups:
         if len(names) > 1 and group:
             say(f"{name}:")
@@ -115,21 +105,19 @@ def _print_plan(verdicts: list[Verdict], names: dict[str | None, str]) -> None:
 def _delete(storage: Storage, doomed: list[Backup], newest: dict[str | None, str]) -> list[Backup]:
     """Delete these, oldest first; return those that were still there.
 
-    Stops when the newest of a series is gone that was to be kept, or nothing might be left of it.
+    Stops when somebody else deletes the newest of a series, which was to be kept.
     """
     deleted = []
     for backup in doomed:
-        keeper = newest.get(backup.device_id)
         try:
-            if keeper:
+            if keeper := newest.get(backup.device_id):
                 storage.heads.head(keeper)
         except UnknownBackup:
-            raise BackupError(
-                f"Stopped after {len(deleted)}: {keeper}, which was to be kept, is gone."
-            ) from None
+            kept = f"{keeper}, which was to be kept, is gone"
+            raise BackupError(f"Stopped after {len(deleted)}: {kept}.") from None
         try:
             storage.delete(backup.id)
+            deleted.append(backup)
         except UnknownBackup:
-            continue  # somebody else was faster
-        deleted.append(backup)
+            pass  # somebody else was faster
     return deleted

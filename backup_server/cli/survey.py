@@ -2,10 +2,8 @@
 
 import json
 import os
-import stat
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 
@@ -17,59 +15,48 @@ from ..series import Backup
 from ..settings import Settings
 from ..storage import Storage
 
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON document instead."
-)
-
-
-def plain(text: str) -> str:
-    """Return foreign text without what a terminal acts on: controls, escapes, bidi marks."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
 def say(line: str, err: bool = False) -> None:
-    """Print a line that may hold foreign text."""
-    stream = sys.stderr if err else sys.stdout
-    line = plain(line).encode(stream.encoding, "replace").decode(stream.encoding)
-    click.echo(line, err=err)
+    """Print a line in which foreign text cannot act on a terminal: controls, escapes, bidi marks.
+
+    Letters that the terminal's encoding does not have are replaced, too.
+    """
+    line = "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
+    encoding = (sys.stderr if err else sys.stdout).encoding
+    click.echo(line.encode(encoding, "replace").decode(encoding), err=err)
+
+
+def sentence(error: Exception) -> str:
+    """Return what went wrong, without an errno."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    return str(error)
 
 
 def print_json(content: dict) -> None:
-    """Print one JSON document in ASCII, so that no foreign text acts on a terminal."""
+    """Print one JSON document in ASCII, in which foreign text cannot act on a terminal."""
     click.echo(json.dumps(content))
 
 
 def open_storage() -> Storage:
     """Return the storage of a directory that is there: only the server makes one."""
     directory = Settings.from_environ().data_dir
-    if not _is_directory(directory):
+    if not directory.is_dir():
         given = "is not set, and its default" if "DATA_DIR" not in os.environ else "is"
         raise click.UsageError(f"DATA_DIR {given} '{directory}': there is no such directory.")
-    return Storage(directory)
+    return Storage(directory.resolve())
 
 
-def _is_directory(path: Path) -> bool:
-    try:
-        return stat.S_ISDIR(os.stat(path).st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False  # any other error is one line of its own
-
-
-def place(storage: Storage) -> str:
-    """Return the storage directory's whole path, as text that can be printed."""
-    return plain(str(storage.directory.resolve()))
-
-
-def survey(storage: Storage, whole: bool, label: str) -> list[Backup]:
+def survey(storage: Storage, whole: bool = False) -> list[Backup]:
     """Read all backups, oldest first: their heads or, to be checked, the whole files.
 
     A damaged backup is among them, with what is wrong. Skips files deleted during the scan, and
     files that are not backups.
     """
-    known = storage.heads.ids()
-    with click.progressbar(
-        known, label=f"{label} {place(storage)}", file=sys.stderr, hidden=not sys.stderr.isatty()
-    ) as progress:
+    known, hidden = storage.heads.ids(), not sys.stderr.isatty()
+    with click.progressbar(known, label="Reading", file=sys.stderr, hidden=hidden) as progress:
         return [backup for name in progress if (backup := _read(storage, name, whole)) is not None]
 
 
@@ -82,17 +69,10 @@ def _read(storage: Storage, backup_id: str, whole: bool) -> Backup | None:
     except UnknownBackup:
         return None
     except (BackupError, OSError) as error:
-        strerror = isinstance(error, OSError) and error.strerror
-        return Backup(backup_id, None, 0, {}, damage=f"{strerror}." if strerror else str(error))
-    return Backup(
-        id=backup_id,
-        made=_made(backup_id, head),
-        size=head.size,
-        counts=head.counts,
-        device_id=getattr(head, "device_id", None),
-        device=getattr(head, "device", None),
-        is_summed=is_summed,
-    )
+        return Backup(backup_id, None, 0, {}, damage=sentence(error))
+    made = _made(backup_id, head)
+    device_id, device = getattr(head, "device_id", None), getattr(head, "device", None)
+    return Backup(backup_id, made, head.size, head.counts, device_id, device, is_summed=is_summed)
 
 
 def _verify(storage: Storage, backup_id: str) -> tuple[Head, bool]:
@@ -119,16 +99,10 @@ def _made(backup_id: str, head: Head) -> datetime | None:
 
     The timestamp first, since ids run ahead of the clock after one upload with a wrong one.
     """
-    for text, read in ((head.timestamp, _from_timestamp), (backup_id, ids.time_of)):
+    try:
+        return datetime.fromisoformat(json.loads(bytes(head.timestamp))).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
         try:
-            return read(text).astimezone(UTC)
-        except (ValueError, TypeError, OverflowError):
-            continue
-    return None
-
-
-def _from_timestamp(text: bytes) -> datetime:
-    moment = datetime.fromisoformat(json.loads(bytes(text)))
-    if moment.tzinfo is None:
-        raise ValueError("it is no UTC time")
-    return moment
+            return ids.time_of(backup_id)
+        except ValueError:
+            return None

@@ -77,7 +77,7 @@ def test_each_of_our_exceptions_has_a_status_and_gives_its_sentence(kind):
     answer = to_response(error)
     assert answer.status_code == kind.status
     assert answer.json == {"error": str(error)}
-    assert answer.json["error"].startswith("One sentence.")
+    assert answer.json["error"].startswith("One sentence")
     assert ("Retry-After" in answer.headers) == (kind.status == 503)
 
 

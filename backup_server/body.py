@@ -14,7 +14,7 @@ from flask import Request
 from gunicorn.http.errors import ParseException
 
 from .errors import BodyStalled, BodyTooLarge, InvalidBackup, UnsupportedBody
-from .members import Text
+from .rawjson import Text
 from .storage import Storage
 
 #: What is larger is kept in a file.

@@ -86,7 +86,7 @@ class Heads:
                 head = document.read_head(text, size)
             else:
                 with self._parsing:  # one at a time, since each takes its size in memory
-                    head = document.read_head(read_whole(descriptor, size), size)
+                    head = document.read_head(document.read_whole(descriptor, size), size)
         except BaseException:
             os.close(descriptor)
             raise
@@ -152,22 +152,6 @@ class Heads:
         return entry
 
 
-#: The largest file without a head that is parsed, in bytes. The Express server took 50 MB.
-LARGEST_EXPRESS = 512 * 1024 * 1024
-_TAIL = 4096
-
-
-def read_whole(descriptor: int, size: int) -> bytes:
-    """Read a file of so many bytes that has no head; raise DamagedBackup if it cannot be one."""
-    if size > LARGEST_EXPRESS:
-        raise DamagedBackup(f"It has no head, and {size} bytes: no Express server wrote that.")
-    # Its end first: a file that lost it, or has a wrong one, may be large.
-    if not os.pread(descriptor, _TAIL, max(0, size - _TAIL)).rstrip().endswith(b"}"):
-        raise DamagedBackup("It does not end like a backup.")
-    # Read, not mapped: a mapped file that fails to be read kills the process (SIGBUS).
-    return os.pread(descriptor, size, 0)
-
-
 def _stamp(status: os.stat_result) -> Stamp:
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
@@ -179,11 +163,4 @@ def _step(status: os.stat_result) -> float:
 
 
 def _to_entry(head: Head) -> Entry:
-    entry = {
-        "id": head.id,
-        "timestamp": head.timestamp,
-        "clientTimestamp": head.client_timestamp,
-        "size": head.size,
-        "counts": head.counts,
-    }
-    return Entry(msgspec.json.encode(entry), None)
+    return Entry(msgspec.json.encode(head.entry()), head.device_id)

@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 import msgspec
 from flask import Blueprint, Response, current_app, request
 
-from . import body, changes, ids, responses
-from .document import Receipt
-from .errors import BackupError, InvalidBackup, UnusableBase
-from .members import Text
+from . import body, ids, patch, responses
+from .document import CATEGORIES, Receipt, check_upload
+from .errors import BackupError, InvalidBackup
+from .rawjson import Text
 from .storage import Storage, iso
-from .upload import CATEGORIES, Upload, check_upload
 
 log = logging.getLogger("backup_server")
 blueprint = Blueprint("backup", __name__, url_prefix="/api")
@@ -107,24 +106,12 @@ def _json(payload: bytes, status: int = 200) -> Response:
 def _store(
     storage: Storage, text: Text, key: str | None, base: str | None, limit: body.Limit
 ) -> tuple[Receipt, bool]:
-    upload = check_upload(text) if base is None else _changed(storage, text, base, limit)
-    return storage.add(upload, key)
-
-
-def _changed(storage: Storage, text: Text, base: str, limit: body.Limit) -> Upload:
-    """Return what a whole upload would be, made of a stored backup and a change."""
-    change = changes.read(text)
-    file, head = storage.open_base(base)
+    if base is None:
+        return storage.add(check_upload(text), key)
+    change = patch.read(text)
+    file, _ = storage.open_base(base)
     with file:
-        old = body.collect(changes.pieces_of(file), storage, limit._replace(size=head.size))
-    limit = limit._replace(subject="The backup with this change")
-    text = body.collect(changes.splice(change, old, head), storage, limit)
-    try:
-        upload = check_upload(text, base)
-    except InvalidBackup as error:  # by what is in the base: the change was checked
-        raise UnusableBase(f"With the base as it is: {str(error).rstrip('.')}") from error
-    change.check_counts(upload.counts)
-    return upload
+        return storage.add(patch.apply(change, file, base, limit.size), key)
 
 
 def _page(storage: Storage, limit: int | None, before: str | None) -> bytes:

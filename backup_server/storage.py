@@ -26,11 +26,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from . import document, durable, ids
-from .document import Document, Head, Receipt
+from .document import Digest, Head, Receipt, Rendered, Upload
 from .durable import Directory, translate_os_errors
 from .errors import BackupError, DamagedBackup, Unavailable, UnknownBackup, UnusableBase
 from .heads import Heads
-from .upload import Upload
 
 log = logging.getLogger("backup_server")
 
@@ -348,7 +347,9 @@ def _write_id(descriptor: int, backup_id: str) -> None:
     os.pwrite(descriptor, f"{backup_id:<{_LAST_ID_BYTES - 1}}\n".encode(), 0)
 
 
-def _write_document(descriptor: int, content: Document) -> None:
-    for piece in (content.before, b"0" * document.DIGITS, *content.after):
+def _write_document(descriptor: int, content: Rendered) -> None:
+    digest = Digest(content.digits_at)
+    for piece in content.pieces:
         durable.write(descriptor, piece)
-    os.pwrite(descriptor, content.digest(), len(content.before))
+        digest.update(piece)
+    os.pwrite(descriptor, digest.digits(), content.digits_at)

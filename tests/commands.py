@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from click.testing import CliRunner
-from support import CATEGORIES, SETTINGS
+from support import CATEGORIES, SETTINGS, written
 
-from backup_server import document, ids
+from backup_server import ids
 from backup_server.cli import main
+from backup_server.document import check_upload, render
 from backup_server.storage import iso
-from backup_server.upload import check_upload
 
 MODULE = [sys.executable, "-m", "backup_server"]
 
@@ -54,8 +54,7 @@ def write_backup(
     members += [f'"{name}":"{value}"' for name, value in head.items()]
     body = "{" + ",".join(members).replace("'", '"') + "}"
     backup_id = backup_id or ids.next_id("", made.astimezone(UTC))
-    content = document.render(check_upload(body.encode()), backup_id, iso(made), None)
-    text = b"".join((content.before, content.digest(), *content.after))
+    text = written(render(check_upload(body.encode()), backup_id, iso(made), None))
     directory.mkdir(mode=0o700, exist_ok=True)
     path = directory / ids.file_name(backup_id)
     path.write_bytes(text)

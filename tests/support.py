@@ -3,6 +3,7 @@
 Fixtures live in the folders' conftest.py; what this file marks as one is imported there.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from backup_server import create_app
+from backup_server.document import Rendered
 from backup_server.settings import Settings
 
 CATEGORIES = ("atoms", "compositions", "snapshots", "voiceNotes", "configOverrides")
@@ -218,6 +220,13 @@ def assert_error(answer: Answer, status: int, *words: str) -> None:
     assert sentence.endswith(".")
     for word in words:
         assert word in sentence
+
+
+def written(document: Rendered) -> bytes:
+    """Return the file that a rendered document becomes, its digits in their place."""
+    text, at = b"".join(document.pieces), document.digits_at
+    digits = hashlib.sha256(text[:at] + text[at + 64 :]).hexdigest()
+    return text[:at] + digits.encode() + text[at + 64 :]
 
 
 def backups_in(data_dir: Path) -> dict[str, bytes]:

@@ -19,9 +19,9 @@ from faults.test_environment import mounted
 from faults.tracing import worker_of
 from support import assert_error, backups_in, require_tool, strays_in, wait_until
 
+from backup_server.document import check_upload
 from backup_server.ids import file_name
 from backup_server.storage import Storage
-from backup_server.upload import check_upload
 
 
 @pytest.fixture

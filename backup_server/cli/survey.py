@@ -10,7 +10,6 @@ import click
 from .. import document, ids
 from ..document import Head
 from ..errors import BackupError, UnknownBackup
-from ..heads import read_whole
 from ..series import Backup
 from ..settings import Settings
 from ..storage import Storage
@@ -71,8 +70,9 @@ def _read(storage: Storage, backup_id: str, whole: bool) -> Backup | None:
     except (BackupError, OSError) as error:
         return Backup(backup_id, None, 0, {}, damage=sentence(error))
     made = _made(backup_id, head)
-    device_id, device = getattr(head, "device_id", None), getattr(head, "device", None)
-    return Backup(backup_id, made, head.size, head.counts, device_id, device, is_summed=is_summed)
+    return Backup(
+        backup_id, made, head.size, head.counts, head.device_id, head.device, is_summed=is_summed
+    )
 
 
 def _verify(storage: Storage, backup_id: str) -> tuple[Head, bool]:
@@ -81,17 +81,14 @@ def _verify(storage: Storage, backup_id: str) -> tuple[Head, bool]:
         size = os.fstat(file.fileno()).st_size
         start = file.read(document.HEAD_BYTES)
         if not document.has_head(start):
-            text = read_whole(file.fileno(), size)
+            text = document.read_whole(file.fileno(), size)
             head = document.read_head(text, len(text))
         else:
             head = document.read_head(start, size)
             text = start + file.read()
     if head.id != backup_id:
         raise BackupError(f"It says that it is {head.id}.")
-    if not document.has_head(text):
-        return head, False
-    document.check_digest(text)
-    return head, True
+    return head, document.check_digest([text])
 
 
 def _made(backup_id: str, head: Head) -> datetime | None:

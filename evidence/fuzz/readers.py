@@ -12,11 +12,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from backup_server import changes, create_app
-from backup_server.document import HEAD_BYTES, check_digest, has_head, read_head, render
+from support import written
+
+from backup_server import create_app, patch
+from backup_server.document import (
+    CATEGORIES,
+    HEAD_BYTES,
+    Upload,
+    check_digest,
+    check_upload,
+    has_head,
+    read_head,
+    render,
+)
 from backup_server.errors import InvalidBackup, UnusableBase
 from backup_server.settings import Settings
-from backup_server.upload import CATEGORIES, Upload, check_upload
 
 from . import strict
 
@@ -35,7 +45,7 @@ def check_upload_body(body: bytes) -> None:
         assert expected is None or strict.is_near_a_limit(body)
         return
     assert expected is not None
-    _check_stored(upload, expected)
+    _check_stored(_stored(upload), expected)
 
 
 def check_change(text: bytes) -> None:
@@ -49,15 +59,16 @@ def check_change(text: bytes) -> None:
     data = strict.read(stored)["data"]
     expected = _expected(strict.apply, change, data)
     try:
-        asked = changes.read(change)
-        result = b"".join(changes.splice(asked, stored, read_head(stored, len(stored))))
-        upload = check_upload(result)
-        asked.check_counts(upload.counts)
+        with tempfile.TemporaryFile() as file:
+            file.write(stored)
+            file.flush()
+            upload = patch.apply(patch.read(change), file, ID, 10**9)
+            result = _stored(upload)
     except (InvalidBackup, UnusableBase):
         assert expected is None or strict.is_near_a_limit(text)
         return
     assert expected is not None
-    _check_stored(upload, expected)
+    _check_stored(result, expected)
 
 
 def check_file(content: bytes) -> None:
@@ -103,13 +114,11 @@ def _expected(read, *arguments) -> dict | None:
 
 
 def _stored(upload: Upload) -> bytes:
-    content = render(upload, ID, TIME, None)
-    return b"".join((content.before, content.digest(), *content.after))
+    return written(render(upload, ID, TIME, None))
 
 
-def _check_stored(upload: Upload, expected: dict) -> None:
-    stored = _stored(upload)
-    check_digest(stored)
+def _check_stored(stored: bytes, expected: dict) -> None:
+    assert check_digest([stored])
     document_read = strict.read(stored)
     client_timestamp = expected.pop("clientTimestamp", TIME)
     assert document_read["clientTimestamp"] == client_timestamp

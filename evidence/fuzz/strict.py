@@ -4,9 +4,9 @@ import json
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from backup_server.changes import KEYS, MOST_RECORDS
-from backup_server.members import MOST_MEMBERS, NAME_BYTES
-from backup_server.upload import CATEGORIES, CLIENT_TIMESTAMP_BYTES
+from backup_server.document import CATEGORIES, CLIENT_TIMESTAMP_BYTES
+from backup_server.patch import KEYS, MOST_RECORDS
+from backup_server.rawjson import MOST_MEMBERS, NAME_BYTES
 
 
 class Number(str):

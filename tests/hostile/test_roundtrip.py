@@ -52,7 +52,13 @@ def object_of(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 value = st.recursive(
     scalar, lambda inner: array_of(inner, max_size=4) | object_of(inner), max_leaves=12
 )
-known = (*CATEGORIES, "clientTimestamp")
+known = (*CATEGORIES, "clientTimestamp", "deviceId", "device")
+
+
+def is_whole(text: str) -> bool:
+    return not any(0xD800 <= ord(character) < 0xE000 for character in json.loads(text))
+
+
 other_name = string.filter(lambda name: json.loads(name) not in known)
 
 
@@ -70,7 +76,7 @@ def bodies(draw: st.DrawFn) -> Body:
     for name in draw(st.lists(other_name, max_size=3, unique_by=json.loads)):
         members[name] = draw(value)
     if draw(st.booleans()):
-        members['"clientTimestamp"'] = draw(string)
+        members['"clientTimestamp"'] = draw(string.filter(is_whole))
     order = draw(st.permutations(sorted(members)))
     gap = draw(blank)
     text = ",".join(f"{gap}{name}{gap}:{gap}{members[name]}{gap}" for name in order)
@@ -137,6 +143,7 @@ def is_acceptable(text: bytes) -> bool:
         isinstance(read, dict)
         and all(isinstance(read.get(name, []), list) for name in CATEGORIES)
         and isinstance(read.get("clientTimestamp", ""), str)
+        and is_whole(json.dumps(read.get("clientTimestamp", "")))
     )
 
 

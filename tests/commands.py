@@ -1,5 +1,6 @@
 """The command line as an owner uses it, and backups of a certain day and content to use it on."""
 
+import json
 import os
 import subprocess
 import sys
@@ -51,8 +52,9 @@ def write_backup(
         f'"{name}":{[{"id": number} for number in range((counts or {"atoms": 4}).get(name, 0))]}'
         for name in CATEGORIES
     ]
-    members += [f'"{name}":"{value}"' for name, value in head.items()]
-    body = "{" + ",".join(members).replace("'", '"') + "}"
+    members = [member.replace("'", '"') for member in members]
+    members += [f'"{name}":{json.dumps(value)}' for name, value in head.items()]
+    body = "{" + ",".join(members) + "}"
     backup_id = backup_id or ids.next_id("", made.astimezone(UTC))
     text = written(render(check_upload(body.encode()), backup_id, iso(made), None))
     directory.mkdir(mode=0o700, exist_ok=True)

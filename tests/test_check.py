@@ -197,3 +197,45 @@ def test_the_line_names_all_findings(directory):
     oldest = directory / min(backups_in(directory))
     oldest.write_bytes(b"{")
     assert kinds(directory, "--max-age", "5m") == ["age", "damaged", "lost", "lost"]
+
+
+# --- devices --------------------------------------------------------------------------------------
+
+LAPTOP = {"deviceId": "laptop-of-the-owner", "device": "Laptop"}
+PHONE = {"deviceId": "phone-of-the-owner", "device": "Phone"}
+
+
+def test_devices_that_take_turns_lose_nothing_and_each_has_a_line(tmp_path):
+    for hours, device, atoms in ((5, LAPTOP, 41), (4, PHONE, 3), (3, LAPTOP, 41), (2, PHONE, 3)):
+        last = write_backup(tmp_path, NOW - timedelta(hours=hours), {"atoms": atoms}, **device)
+    assert findings(tmp_path, "--max-age", "3h") == []
+    ok, phone, laptop = run(tmp_path, "check").stdout.splitlines()
+    assert ok.startswith(f"OK: 4 backups, the newest, {last}, is 2h")
+    assert phone.startswith(f"Phone: the newest, {last}, is 2h")
+    assert re.match(r"Laptop: the newest, \S+, is 3h", laptop)
+    document = json.loads(run(tmp_path, "check", "--json").stdout)
+    assert [one["deviceId"] for one in document["devices"]] == [
+        "phone-of-the-owner",
+        "laptop-of-the-owner",
+    ]
+
+
+def test_a_loss_names_its_device(tmp_path):
+    before = write_backup(tmp_path, NOW - timedelta(hours=5), {"atoms": 41}, **LAPTOP)
+    for hours, device in ((4, PHONE), (3, LAPTOP), (2, PHONE)):
+        write_backup(tmp_path, NOW - timedelta(hours=hours), {"atoms": 3}, **device)
+    (found,) = findings(tmp_path)
+    assert found["message"] == f"Laptop: atoms fell from 41 to 3: restore it from {before}"
+
+
+def test_cleared_site_data_hide_no_loss(tmp_path):
+    before = write_backup(tmp_path, NOW - timedelta(hours=5), {"atoms": 41}, **LAPTOP)
+    write_backup(tmp_path, NOW - timedelta(hours=4), {"atoms": 3}, **PHONE)
+    new = LAPTOP | {"deviceId": "given-anew"}
+    write_backup(tmp_path, NOW - timedelta(hours=3), {"atoms": 0}, **new)
+    (found,) = findings(tmp_path)
+    assert found["message"] == (
+        f"Laptop (given-an): atoms fell from 41 to 0: restore it from {before}"
+    )
+    write_backup(tmp_path, NOW - timedelta(hours=2), {"atoms": 40}, **new)
+    assert findings(tmp_path) == []

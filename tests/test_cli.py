@@ -124,6 +124,14 @@ def test_list_prints_what_is_stored_newest_first(directory):
     assert [line[2:] for line in lines] == [[count] for count in counts]
 
 
+def test_list_has_a_column_of_devices_where_there_are_several(directory):
+    made = datetime(2027, 3, 3, 12, tzinfo=UTC)
+    write_backup(directory, made, {}, deviceId="phone-of-the-owner", device="Phone")
+    lines = run(directory, "list").stdout.splitlines()
+    devices = [re.split(r"  +", line)[2] for line in lines]
+    assert devices == ["Phone", *["(no device)"] * 5]
+
+
 def test_list_says_which_file_is_damaged_and_goes_on(directory):
     own(directory)[0].write_bytes(b"{")
     ended = run(directory, "list")
@@ -158,7 +166,10 @@ def test_a_folder_or_a_link_of_a_backups_name_is_nothing_to_them(directory, name
 ESCAPES = "\x1b]0;owned\x07 \x9b31m \u202egnp\r\n\x7f \ud83d"
 
 
-@pytest.mark.parametrize("arguments", [["verify"], ["list"], ["list", "--json"], ["check"]])
+@pytest.mark.parametrize("arguments", [
+        ["verify"], ["list"], ["list", "--json"], ["check"], ["check", "--json"],
+        ["prune", "--keep-last", "1"], ["prune", "--forget-series", "?"],
+    ])  # fmt: skip
 def test_no_text_of_a_file_acts_on_the_terminal(tmp_path, arguments):
     backup_id = "2026-01-01T00-00-00-000Z-abcd"
     for name, document in {
@@ -167,8 +178,12 @@ def test_no_text_of_a_file_acts_on_the_terminal(tmp_path, arguments):
         "2026-01-03T00-00-00-000Z-abcd": {"id": 1, "timestamp": ESCAPES, "data": {ESCAPES: []}},
     }.items():
         (tmp_path / file_name(name)).write_text(json.dumps(document, ensure_ascii=True))
+    device = ESCAPES.rstrip("\ud83d")
+    for hour in range(2):
+        made = datetime(2026, 1, 4, hour, tzinfo=UTC)
+        write_backup(tmp_path, made, deviceId=f"device-{hour}", device=device)
     ended = run(tmp_path, *arguments)
-    assert backup_id in ended.stdout
+    assert ended.stdout + ended.stderr
     assert all(letter.isprintable() or letter == "\n" for letter in ended.stdout + ended.stderr)
 
 

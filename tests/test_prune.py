@@ -151,6 +151,67 @@ def test_days_are_those_of_the_time_zone_that_is_named_or_the_systems(tmp_path, 
     assert kept("UTC") == [night]
 
 
+# --- devices --------------------------------------------------------------------------------------
+
+LAPTOP = {"deviceId": "laptop-of-the-owner", "device": "Laptop"}
+PHONE = {"deviceId": "phone-of-the-owner", "device": "Phone"}
+
+
+@pytest.fixture
+def devices(tmp_path):
+    """A laptop that was used on the first, a phone that is daily, and the time before both."""
+    write_backup(tmp_path, START - timedelta(days=1))
+    write_backup(tmp_path, START, **LAPTOP)
+    for day in range(1, 5):
+        write_backup(tmp_path, START + timedelta(days=day), **PHONE)
+    return tmp_path
+
+
+def test_each_device_is_thinned_alone_under_its_name(devices):
+    write_backup(devices, START + timedelta(days=9))
+    (devices / "backup-2026-03-10T12-00-00.json").write_text("{")
+    ended = run(devices, "prune", "--keep-last", "2", "--yes")
+    lines = [re.sub(r"\d+ bytes", "", line).rstrip() for line in ended.stdout.splitlines()]
+    assert lines[:-1] == [
+        "Phone:",
+        "keep    2026-03-05T12-00-00  newest, last",
+        "keep    2026-03-04T12-00-00  last",
+        "delete  2026-03-03T12-00-00",
+        "delete  2026-03-02T12-00-00",
+        "Laptop:",
+        "keep    2026-03-01T12-00-00  newest, last, oldest",
+        "(no device):",
+        "keep    2026-02-28T12-00-00  newest, last, oldest",
+        "Damaged:",
+        "keep    2026-03-10T12-00-00  damaged",
+    ]
+    assert len(left(devices)) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "days"),
+    [
+        (["--forget-series", "laptop-of-the-owner"], ["02-28", "03-02", "03-03", "03-04", "03-05"]),
+        (["--forget-series", "(no device)", "--keep-last", "1"], ["03-01", "03-05"]),
+        (["--forget-series", "(no device)", "--forget-series", "phone-of-the-owner"], ["03-01"]),
+    ],
+)
+def test_a_series_that_is_forgotten_goes_whole(devices, arguments, days):
+    ended = run(devices, "prune", *arguments, "--yes")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert left(devices) == [f"2026-{day}T12-00-00" for day in days[::-1]]
+
+
+def test_a_series_that_is_not_there_is_named_with_those_that_are(devices):
+    ended = run(devices, "prune", "--forget-series", "Phone", "--yes")
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "There is no series 'Phone'; there are: phone-of-the-owner (Phone), "
+        "laptop-of-the-owner (Laptop), (no device). See main prune --help.\n"
+    )
+    assert len(left(devices)) == 6
+
+
 # --- beside others --------------------------------------------------------------------------------
 
 

@@ -4,6 +4,8 @@ import json
 import os
 import sys
 from datetime import UTC, datetime
+from functools import partial
+from itertools import chain
 
 import click
 
@@ -13,6 +15,8 @@ from ..errors import BackupError, UnknownBackup
 from ..series import Backup
 from ..settings import Settings
 from ..storage import Storage
+
+_CHUNK = 1024 * 1024
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -79,16 +83,14 @@ def _verify(storage: Storage, backup_id: str) -> tuple[Head, bool]:
     """Check one file whole; return its head, and whether it has a SHA-256 to be checked against."""
     with open(storage.heads.open_file(backup_id), "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        start = file.read(document.HEAD_BYTES)
-        if not document.has_head(start):
-            text = document.read_whole(file.fileno(), size)
-            head = document.read_head(text, len(text))
-        else:
-            head = document.read_head(start, size)
-            text = start + file.read()
-    if head.id != backup_id:
-        raise BackupError(f"It says that it is {head.id}.")
-    return head, document.check_digest([text])
+        text = file.read(document.HEAD_BYTES)
+        rest = iter(partial(file.read, _CHUNK), b"")
+        if not document.has_head(text):
+            text, rest = document.read_whole(file.fileno(), size), ()
+        head = document.read_head(text, size)
+        if head.id != backup_id:
+            raise BackupError(f"It says that it is {head.id}.")
+        return head, document.check_digest(chain([text], rest))
 
 
 def _made(backup_id: str, head: Head) -> datetime | None:

@@ -160,7 +160,8 @@ class Directory:
         """
         while True:
             name = _temporary_name()
-            descriptor = self.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            descriptor = os.open(name, flags, FILE_MODE, dir_fd=self.descriptor)
             try:
                 # A sweep between open and flock takes the file for abandoned.
                 if _try_lock(descriptor) and os.fstat(descriptor).st_nlink:

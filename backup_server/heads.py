@@ -34,8 +34,9 @@ _OF_ALL_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN, errno
 
 
 class Entry(NamedTuple):
-    """What a listing says of a backup, as JSON; ``json`` is empty for a damaged one."""
+    """What a listing says of a backup, as JSON; ``json`` is empty for a damaged file."""
 
+    stamp: Stamp
     json: bytes
     device_id: str | None
 
@@ -49,13 +50,12 @@ class Heads:
     def __init__(self, directory: Directory):
         self._directory = directory
         self._listing = threading.Lock()
-        self._reading = threading.Lock()
-        self._parsing = threading.Lock()
+        self._reading = threading.RLock()
         self._stamp: Stamp | None = None
         self._first_seen = 0.0
         self._is_proved = False
         self._ids: list[str] = []
-        self._entries: dict[str, tuple[Stamp, Entry]] = {}
+        self._entries: dict[str, Entry] = {}
 
     def ids(self) -> list[str]:
         """Return the ids of all files with a backup's name, oldest first; not to be changed."""
@@ -85,7 +85,7 @@ class Heads:
             if document.has_head(text):
                 head = document.read_head(text, size)
             else:
-                with self._parsing:  # one at a time, since each takes its size in memory
+                with self._reading:  # one at a time, since each takes its size in memory
                     head = document.read_head(document.read_whole(descriptor, size), size)
         except BaseException:
             os.close(descriptor)
@@ -135,21 +135,27 @@ class Heads:
     def _entry(self, backup_id: str) -> Entry:
         """Return a backup's entry: from the cache, if its file is certainly as it was."""
         status = self._directory.stat(ids.file_name(backup_id))
-        stamp = _stamp(status)
-        if (known := self._entries.get(backup_id)) and known[0] == stamp:
-            return known[1]
-        with self._reading:  # of many listings that begin together, one reads the file
-            if (known := self._entries.get(backup_id)) and known[0] == stamp:
-                return known[1]
-            is_proof = time.time() - status.st_ctime > _step(status)
-            try:
-                entry = _to_entry(self.head(backup_id))
-            except DamagedBackup as error:
-                log.error("%s is left out: %s", ids.file_name(backup_id), error)
-                entry = Entry(b"", None)
+        entry, stamp = self._entries.get(backup_id), _stamp(status)
+        if entry and entry.stamp == stamp:
+            return entry
+        with self._reading:
+            # Of many listings that begin together, the first reads the file.
+            entry = self._entries.get(backup_id)
+            if entry and entry.stamp == stamp:
+                return entry
+            is_proof = abs(time.time() - status.st_ctime) > _step(status)
+            entry = self._read_entry(backup_id, stamp)
             if is_proof:
-                self._entries[backup_id] = stamp, entry
-        return entry
+                self._entries[backup_id] = entry
+            return entry
+
+    def _read_entry(self, backup_id: str, stamp: Stamp) -> Entry:
+        try:
+            head = self.head(backup_id)
+        except DamagedBackup as error:
+            log.error("%s is left out: %s", ids.file_name(backup_id), error)
+            return Entry(stamp, b"", None)
+        return Entry(stamp, msgspec.json.encode(head.entry()), head.device_id)
 
 
 def _stamp(status: os.stat_result) -> Stamp:
@@ -160,7 +166,3 @@ def _step(status: os.stat_result) -> float:
     """Return for how many seconds the times of this directory or file may stand still."""
     is_coarse = status.st_mtime_ns % 10**9 == 0 or status.st_ctime_ns % 10**9 == 0
     return _COARSE_STEP if is_coarse else _STEP
-
-
-def _to_entry(head: Head) -> Entry:
-    return Entry(msgspec.json.encode(head.entry()), head.device_id)

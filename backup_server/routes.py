@@ -48,7 +48,11 @@ def list_backups() -> Response:
         raise InvalidBackup("The parameter limit must be a number, 1 or more.")
     if before is not None and not ids.is_id(before):
         raise InvalidBackup("The parameter before must be the id of a backup.")
-    return _json(_page(_storage(), int(limit) if limit else None, before))
+    entries, last = _storage().page(
+        int(limit) if limit else None, before, request.args.get("deviceId")
+    )
+    following = b',"next":"%s"' % last.encode() if last else b""
+    return _json(b'{"backups":[%s]%s}' % (b",".join(entries), following))
 
 
 @blueprint.get("/backup/latest")
@@ -109,15 +113,8 @@ def _store(
     if base is None:
         return storage.add(check_upload(text), key)
     change = patch.read(text)
-    file, _ = storage.open_base(base)
-    with file:
+    with storage.open_base(base) as file:
         return storage.add(patch.apply(change, file, base, limit.size), key)
-
-
-def _page(storage: Storage, limit: int | None, before: str | None) -> bytes:
-    entries, last = storage.page(limit, before)
-    following = b',"next":"%s"' % last.encode() if last else b""
-    return b'{"backups":[%s]%s}' % (b",".join(entries), following)
 
 
 def _restore_request(text: body.Text) -> tuple[str, list[str] | None]:

@@ -39,6 +39,8 @@ _LAST_ID, _KEYS = ".last-id", ".keys"
 _PROBE_BYTES = 64 * 1024
 # The size of .last-id in bytes: more than the longest id.
 _LAST_ID_BYTES = 64
+# What is not larger is written in one call.
+_JOINED_BYTES = 256 * 1024
 # When ids are further ahead of the clock than this, the log says so. A few seconds are usual.
 _AHEAD = timedelta(minutes=5)
 
@@ -155,18 +157,17 @@ class Storage:
         return io.FileIO(descriptor), head
 
     @translate_os_errors("The base could not be read")
-    def open_base(self, backup_id: str) -> tuple[BinaryIO, Head]:
-        """Open a backup to be changed; raise UnusableBase if that one cannot be read."""
+    def open_base(self, backup_id: str) -> BinaryIO:
+        """Open the file of a backup to be changed; raise UnusableBase if there is none."""
         self._directory.check()
         try:
-            descriptor, head = self.heads.open(backup_id)
-            return io.FileIO(descriptor), head
+            return io.FileIO(self.heads.open_file(backup_id))
         except UnknownBackup:
             raise UnusableBase("There is no backup with the id that base gives") from None
-        except (DamagedBackup, OSError) as error:
-            if isinstance(error, OSError) and not self.heads.concerns_one_file(error):
+        except OSError as error:
+            if not self.heads.concerns_one_file(error):
                 raise
-            raise UnusableBase("The base is damaged") from error
+            raise UnusableBase("The base cannot be read") from error
 
     @translate_os_errors("The backups could not be listed")
     def open_latest(self) -> tuple[BinaryIO, Head]:
@@ -348,8 +349,10 @@ def _write_id(descriptor: int, backup_id: str) -> None:
 
 
 def _write_document(descriptor: int, content: Rendered) -> None:
-    digest = Digest(content.digits_at)
-    for piece in content.pieces:
+    digest, pieces = Digest(content.digits_at), content.pieces
+    if content.receipt.size <= _JOINED_BYTES:
+        pieces = [b"".join(pieces)]
+    for piece in pieces:
         durable.write(descriptor, piece)
         digest.update(piece)
     os.pwrite(descriptor, digest.digits(), content.digits_at)

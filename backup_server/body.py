@@ -1,165 +1,114 @@
-"""A request's body on its way in: decoded, bounded, and never waited for without end.
+"""A request's body as bytes: its type, its gzip coding, and the limit on its size.
 
-While it is small it is held in memory; what is larger goes through a nameless file in the storage
-directory and is read by mapping it. So clients that send slowly cost little memory, and that of
-many large uploads is the kernel's to take back.
+A small body is held in memory. A larger one goes through a nameless file in the storage directory
+and is mapped, so that the memory of many large uploads is the kernel's to take back.
 """
 
+import gzip
+import io
 import mmap
+import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 from flask import Request
 from gunicorn.http.errors import ParseException
 
+from .durable import translate_os_errors
 from .errors import BodyStalled, BodyTooLarge, InvalidBackup, UnsupportedBody
 from .rawjson import Text
-from .storage import Storage
 
-#: What is larger is kept in a file.
+#: A larger body is kept in a file.
 IN_MEMORY_BYTES = 64 * 1024
 # As much as gunicorn reads ahead: each time a piece of it is taken, it copies the rest.
 _CHUNK = 1024 * 1024
-# The most gzip members in a body. Only an attack, which keeps a processor busy, has more.
-_GZIP_MEMBERS = 1000
 _PLAIN_TYPES = ("", "application/json", "text/plain")
 _GZIP_TYPE = "application/gzip"
 
 
 class Limit(NamedTuple):
-    """The most bytes after decompression; for the error: who sets it, and what it is of."""
+    """The most bytes after decompression, and for the error who sets it."""
 
     size: int
     source: str
-    subject: str = "The body"
 
 
-def receive(request: Request, storage: Storage, limit: Limit) -> Text:
-    """Return a request's body after decompression.
+def receive(request: Request, directory: Path, limit: Limit) -> Text:
+    """Return a request's body after decompression; ``directory`` is where a large one is kept.
 
-    Raises UnsupportedBody, BodyTooLarge, BodyStalled, and InvalidBackup for a body that breaks off
-    or cannot be decompressed.
+    Raises UnsupportedBody, BodyTooLarge, BodyStalled, InvalidBackup for a body that breaks off or
+    cannot be decompressed, and NoRoom or Unavailable where it cannot be kept.
     """
     gzipped = _is_gzipped(request)
     if not gzipped and (request.content_length or 0) > limit.size:
         raise _too_large(limit)
-    kept = _Kept(storage, limit)
-    keep = _Unzipping(kept) if gzipped else kept
-    try:
-        for chunk in _incoming(request, limit):
-            keep.add(chunk)
-        return keep.text()
-    finally:
-        kept.close()
+    source = _Incoming(request, limit)
+    if gzipped:
+        source = gzip.GzipFile(fileobj=io.BufferedReader(source, _CHUNK))
+    size = 0
+    with (
+        translate_os_errors("The upload cannot be received"),
+        tempfile.SpooledTemporaryFile(
+            IN_MEMORY_BYTES, dir=directory, prefix=".upload-", suffix=".tmp"
+        ) as spool,
+    ):
+        while chunk := _read(source):
+            size += len(chunk)
+            if size > limit.size:
+                raise _too_large(limit)
+            spool.write(chunk)
+        if size <= IN_MEMORY_BYTES:
+            spool.seek(0)
+            return spool.read()
+        spool.flush()
+        # Private, since files that bypass the page cache cannot be mapped shared (FUSE).
+        return mmap.mmap(spool.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
 
 
-def collect(chunks: Iterable[bytes | memoryview], storage: Storage, limit: Limit) -> Text:
-    """Keep what comes in pieces, in a file if it is large; raise BodyTooLarge."""
-    kept = _Kept(storage, limit)
-    try:
-        for chunk in chunks:
-            kept.add(chunk)
-        return kept.text()
-    finally:
-        kept.close()
+class _Incoming(io.RawIOBase):
+    """The body as it is sent; the ways in which reading it can fail are raised as our errors."""
 
-
-class _Kept:
-    """What has come of a body: in memory, or in a file from IN_MEMORY_BYTES on."""
-
-    def __init__(self, storage: Storage, limit: Limit):
-        self._storage = storage
+    def __init__(self, request: Request, limit: Limit):
+        self._stream = request.stream
+        self._expected = request.content_length
         self._limit = limit
-        self._size = 0
-        self._memory = bytearray()
-        self._file: BinaryIO | None = None
+        self._received = 0
+        # Compressed bytes have a limit too, since they may hold nothing. gzip adds less than this.
+        self._most = limit.size + limit.size // 100 + IN_MEMORY_BYTES
 
-    def add(self, chunk: bytes | memoryview) -> None:
-        self._size += len(chunk)
-        if self._size > self._limit.size:
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            data = self._stream.read(size)
+        except (TimeoutError, BlockingIOError) as error:  # the limit of Python or of the kernel
+            raise BodyStalled("The body stopped coming; send it again.") from error
+        except ParseException as error:
+            raise InvalidBackup(f"The body is not valid chunked coding: {error}.") from error
+        except OSError as error:
+            raise InvalidBackup("The connection broke before the body's end.") from error
+        self._received += len(data)
+        if self._received > self._most:
             raise _too_large(self._limit)
-        if self._size <= IN_MEMORY_BYTES:
-            self._memory += chunk
-            return
-        with self._storage.receiving():
-            if self._file is None:
-                self._file = self._storage.spool()
-                self._file.write(self._memory)
-                self._memory = bytearray()
-            self._file.write(chunk)
-
-    def text(self) -> Text:
-        if self._file is None:
-            return bytes(self._memory)
-        with self._storage.receiving():
-            self._file.flush()
-            # Private, since files that bypass the page cache cannot be mapped shared (FUSE).
-            return mmap.mmap(self._file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
-
-    def close(self) -> None:
-        if self._file is not None:
-            with self._storage.receiving():
-                self._file.close()
+        if not data and self._received < (self._expected or 0):
+            raise InvalidBackup(
+                f"The body broke off after {self._received} of {self._expected} bytes."
+            )
+        return data
 
 
-class _Unzipping:
-    """Keeps the contents of a gzip file, member by member (RFC 1952, section 2.2)."""
-
-    def __init__(self, kept: _Kept):
-        self._kept = kept
-        self._member: Any = None
-        self._members = 0
-
-    def add(self, compressed: bytes) -> None:
-        while compressed:
-            if self._member is None:
-                self._begin_member()
-            try:
-                self._kept.add(self._member.decompress(compressed, _CHUNK))
-            except zlib.error as error:
-                raise InvalidBackup(f"The body is not valid gzip: {error}.") from error
-            compressed = self._member.unused_data or self._member.unconsumed_tail
-            if self._member.eof:
-                self._member = None
-
-    def text(self) -> Text:
-        if self._member is not None:
-            raise InvalidBackup("The body is not valid gzip: it ends too early.")
-        return self._kept.text()
-
-    def _begin_member(self) -> None:
-        self._members += 1
-        if self._members > _GZIP_MEMBERS:
-            raise InvalidBackup(f"The body is made of more than {_GZIP_MEMBERS} gzip members.")
-        # gzip's header and checksum
-        self._member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-
-
-def _incoming(request: Request, limit: Limit) -> Iterator[bytes]:
-    """Yield the body as it is sent, the ways in which that can fail turned into our errors."""
-    # Compressed bytes have a limit too, since they may hold nothing. gzip adds less than this.
-    most = limit.size + limit.size // 100 + IN_MEMORY_BYTES
-    received = 0
-    while data := _read(request):
-        received += len(data)
-        if received > most:
-            raise _too_large(limit)
-        yield data
-    expected = request.content_length
-    if expected is not None and received < expected:
-        raise InvalidBackup(f"The body broke off after {received} of {expected} bytes.")
-
-
-def _read(request: Request) -> bytes:
+def _read(source: io.RawIOBase | gzip.GzipFile) -> bytes:
     try:
-        return request.stream.read(_CHUNK)
-    except (TimeoutError, BlockingIOError) as error:  # the limit of Python or of the kernel
-        raise BodyStalled("The body stopped coming; send it again.") from error
-    except ParseException as error:
-        raise InvalidBackup(f"The body is not valid chunked coding: {error}.") from error
-    except OSError as error:
-        raise InvalidBackup("The connection broke before the body's end.") from error
+        return source.read(_CHUNK)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InvalidBackup(f"The body is not valid gzip: {error}.") from error
 
 
 def _is_gzipped(request: Request) -> bool:
@@ -177,6 +126,4 @@ def _is_gzipped(request: Request) -> bool:
 
 
 def _too_large(limit: Limit) -> BodyTooLarge:
-    return BodyTooLarge(
-        f"{limit.subject} is larger than {limit.size} bytes, the limit of {limit.source}."
-    )
+    return BodyTooLarge(f"The body is larger than {limit.size} bytes, the limit of {limit.source}.")

@@ -34,6 +34,7 @@ MOST_ITEMS = 1_000_000
 #: The longest ``clientTimestamp`` as JSON text, quotes included, in bytes.
 CLIENT_TIMESTAMP_BYTES = 1024
 DEVICE_CHARACTERS = 100
+DEVICE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 #: A head always fits in this many bytes: what a client can put into it is limited.
 HEAD_BYTES = 4096
 #: The largest file without a head that is parsed, in bytes. The Express server took 50 MB.
@@ -42,7 +43,6 @@ LARGEST_EXPRESS = 512 * 1024 * 1024
 _DATA = b'\n"data":'
 _DIGITS = 64
 _SHA256 = re.compile(rb'"[0-9a-f]{64}"')
-_DEVICE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 # More of a string's beginning, as JSON text, than DEVICE_CHARACTERS can take.
 _BEGINNING = re.compile(rb'"(?:[^"\\]|\\u[0-9a-fA-F]{4}|\\.){0,400}+', re.DOTALL)
 _TAIL = 4096
@@ -205,7 +205,7 @@ def read_origin(values: dict[str, memoryview]) -> Origin:
         if rawjson.has_half_pair(value):
             raise InvalidBackup(f"The member {name} has half of a surrogate pair in it.")
     device_id = _beginning(given.get("deviceId"))
-    if device_id is not None and not _DEVICE_ID.fullmatch(device_id):
+    if device_id is not None and not DEVICE_ID.fullmatch(device_id):
         raise InvalidBackup("The member deviceId must be 1 to 64 of A-Z a-z 0-9 - and _.")
     device = _beginning(given.get("device"))
     timestamp = given.get("clientTimestamp")

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import msgspec
 from flask import Blueprint, Response, current_app, request
 
-from . import body, ids, patch, responses
-from .document import CATEGORIES, Receipt, check_upload
+from . import body, document, ids, patch, responses
+from .document import CATEGORIES, Receipt
 from .errors import BackupError, InvalidBackup
 from .rawjson import Text
 from .storage import Storage, iso
@@ -30,7 +30,7 @@ def create() -> Response:
     if key and (receipt := _storage().find(key)):
         return _json(msgspec.json.encode(receipt))
     limit = body.Limit(current_app.config["MAX_BODY_BYTES"], "MAX_BODY_BYTES")
-    text = body.receive(request, _storage(), limit)
+    text = body.receive(request, _storage().directory, limit)
     base = request.args.get("base")
     receipt, is_new = _store(_storage(), text, key, base, limit)
     response = _json(msgspec.json.encode(receipt), 201 if is_new else 200)
@@ -42,15 +42,16 @@ def create() -> Response:
 
 @blueprint.get("/backup/list")
 def list_backups() -> Response:
-    """List the backups, newest first, a page of them or all."""
+    """List the backups, newest first: all, those of a device, or a page of them."""
     limit, before = request.args.get("limit"), request.args.get("before")
+    device_id = request.args.get("deviceId")
     if limit is not None and not re.fullmatch(r"0*[1-9][0-9]{0,8}", limit, re.ASCII):
         raise InvalidBackup("The parameter limit must be a number, 1 or more.")
     if before is not None and not ids.is_id(before):
         raise InvalidBackup("The parameter before must be the id of a backup.")
-    entries, last = _storage().page(
-        int(limit) if limit else None, before, request.args.get("deviceId")
-    )
+    if device_id is not None and not document.DEVICE_ID.fullmatch(device_id):
+        raise InvalidBackup("The parameter deviceId must be 1 to 64 of A-Z a-z 0-9 - and _.")
+    entries, last = _storage().page(int(limit) if limit else None, before, device_id)
     following = b',"next":"%s"' % last.encode() if last else b""
     return _json(b'{"backups":[%s]%s}' % (b",".join(entries), following))
 
@@ -78,7 +79,7 @@ def delete(backup_id: str) -> Response:
 @blueprint.post("/restore")
 def restore() -> Response:
     """Send a backup's document, or only the chosen categories of it."""
-    text = body.receive(request, _storage(), _RESTORE_LIMIT)
+    text = body.receive(request, _storage().directory, _RESTORE_LIMIT)
     backup_id, chosen = _restore_request(text)
     file, head = _storage().open(backup_id)
     if chosen is None:
@@ -111,7 +112,7 @@ def _store(
     storage: Storage, text: Text, key: str | None, base: str | None, limit: body.Limit
 ) -> tuple[Receipt, bool]:
     if base is None:
-        return storage.add(check_upload(text), key)
+        return storage.add(document.check_upload(text), key)
     change = patch.read(text)
     with storage.open_base(base) as file:
         return storage.add(patch.apply(change, file, base, limit.size), key)

@@ -203,14 +203,6 @@ class Storage:
             last = backup_id
         return entries, None
 
-    def spool(self) -> BinaryIO:
-        """Open a file without a name, in the directory's file system, for a body to check."""
-        return self._directory.nameless()
-
-    def receiving(self) -> translate_os_errors:
-        """Explain what fails while a body is received into a file that :meth:`spool` opened."""
-        return translate_os_errors("The upload cannot be received")
-
     def _write(self, upload: Upload, key: str | None) -> tuple[Receipt, bool]:
         """Write a backup and give it its name, unless one was stored with the key before."""
         now = datetime.now(UTC)

@@ -5,8 +5,11 @@
 ``GUNICORN_CMD_ARGS`` come on top.
 """
 
+import logging
 import os
 import resource
+import signal
+import stat
 
 from .connection import limit_waits
 from .settings import Settings
@@ -19,6 +22,12 @@ _host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
 _, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
 _files = 65536 if _most == resource.RLIM_INFINITY else min(_most, 65536)
 resource.setrlimit(resource.RLIMIT_NOFILE, (_files, _most))
+
+# Where nobody reads the log's pipe any more, lines are lost; otherwise every request would wait.
+for _output in (1, 2):
+    if stat.S_ISFIFO(os.fstat(_output).st_mode):
+        os.set_blocking(_output, False)
+logging.raiseExceptions = False
 
 bind = f"{_host}:{_settings.port}"
 # A second one uses a second processor, and is there while the first one starts anew.
@@ -43,8 +52,24 @@ control_socket_disable = True
 forwarder_headers = ""
 
 
+_STOPPING = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+
+
+def pre_fork(server, worker):
+    """Hold back signals until the worker handles them; gunicorn would wait a minute for it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+
+
+def _release_signals():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+
+
+os.register_at_fork(after_in_parent=_release_signals)
+
+
 def post_worker_init(worker):
     """Limit the waits for heads, and remove what a killed worker left behind."""
+    _release_signals()
     for listener in worker.sockets:
         limit_waits(listener.sock)
     worker.wsgi.extensions["backup_storage"].sweep()

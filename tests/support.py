@@ -112,6 +112,8 @@ class Client(Api):
         named.setdefault("Host", "localhost")
         # gunicorn says so of every body: it ends a chunked one, too.
         environ = {"wsgi.input_terminated": True, "RAW_URI": path}
+        if "Content-Length" in named:
+            environ["CONTENT_LENGTH"] = named["Content-Length"]
         with self._client.open(
             path, method=method, data=body, headers=named, environ_overrides=environ
         ) as response:

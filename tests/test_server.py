@@ -1,39 +1,159 @@
-"""What needs a real gunicorn: signals, sockets, slow clients and its log."""
+"""What needs a real gunicorn: how it starts and ends, HTTP byte by byte, slow clients, the log."""
 
+import json
 import os
+import re
 import signal
 import socket
+import subprocess
 import sys
 import threading
+import time
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 import raw
-from support import Server, wait_until
+from support import SETTINGS, Server, assert_error, backups_in, strays_in, wait_until
 
-BODY = b'{"atoms":["%s"]}' % (b"x" * 200_000)
-GUNICORN = f"exec {sys.executable} -m gunicorn -c python:backup_server.gunicorn_conf"
-APPLICATION = "'backup_server:create_app()'"
+SCRIPTS = Path(sys.executable).parent
+CONF, APPLICATION = "-c python:backup_server.gunicorn_conf", "'backup_server:create_app()'"
 WAYS = {
     "python -m": f"exec {sys.executable} -m backup_server",
-    "serve": f"exec {Path(sys.executable).with_name('portfolio-backup')} serve",
-    "gunicorn": f"exec {Path(sys.executable).with_name('gunicorn')}"
-    f" -c python:backup_server.gunicorn_conf {APPLICATION}",
+    "serve": f"exec {SCRIPTS}/portfolio-backup serve",
+    "gunicorn as shipped": f"exec {SCRIPTS}/gunicorn {CONF} {APPLICATION}",
+    "gunicorn with own flags": f"exec {SCRIPTS}/gunicorn --no-control-socket -w 2 --threads 4"
+    f' --bind "127.0.0.1:$PORT" {APPLICATION}',
 }
+IMPATIENT = f"""exec {sys.executable} -c '
+from backup_server import connection
+connection.WAIT_SECONDS = 1
+from backup_server.cli import main
+main()'"""
+BODY = b'{"atoms":["%s"]}' % (b"x" * 200_000)
 
 
-def begin(server: Server, stack: ExitStack, query: str = "", sent: int = 1000) -> socket.socket:
-    """Begin an upload and send only the first bytes of its body."""
-    connection = stack.enter_context(raw.connect(server))
-    head = raw.head(f"POST /api/backup{query}", f"Content-Length: {len(BODY)}")
-    connection.sendall(head + BODY[:sent])
-    return connection
+def shell(command: str) -> list[str]:
+    return ["sh", "-c", command]
+
+
+# --- start ----------------------------------------------------------------------------------------
+
+
+def run(command: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess:
+    """Run a command that is to end by itself, in an environment without settings but these."""
+    inherited = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    return subprocess.run(
+        shell(command), env=inherited | environ, cwd=cwd, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("command", WAYS.values(), ids=WAYS)
+def test_however_it_is_started_it_works_and_ends_with_0(start_server, sample, command):
+    server = start_server(command=shell(command), MAX_BODY_BYTES="1000000")
+    receipt = server.upload(sample, "?key=key-of-this-upload")
+    again = server.post("/api/backup?key=key-of-this-upload", sample)
+    assert (again.status, again.json) == (200, receipt)
+    document = server.get("/api/backup/latest")
+    assert document.body == next(iter(backups_in(server.data_dir).values()))
+    assert server.get("/api/backup/latest", Range="bytes=5-9").body == document.body[5:10]
+    assert server.request("HEAD", "/api/backup/latest").headers["Content-Length"]
+    chosen = server.post("/api/restore", {"backupId": receipt["id"], "items": ["atoms"]})
+    assert list(chosen.json["data"]) == ["atoms"]
+    assert_error(server.post("/api/backup", b" " * 1_000_001), 413, "1000000")
+    assert_error(server.get("/api/nothing"), 404)
+    assert server.request("DELETE", f"/api/backup/{receipt['id']}").json == {"deleted": True}
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("environ", "address", "workers"),
+    [
+        ({}, "127.0.0.1", min(2, len(os.sched_getaffinity(0)))),
+        ({"HOST": "0.0.0.0", "WEB_CONCURRENCY": "3"}, "127.0.0.1", 3),
+        ({"HOST": "localhost", "GUNICORN_CMD_ARGS": "--workers 2"}, "127.0.0.1", 2),
+        ({"HOST": "[::1]", "WEB_CONCURRENCY": "1"}, "::1", 1),
+        ({"HOST": "::", "WEB_CONCURRENCY": "3", "GUNICORN_CMD_ARGS": "-w1"}, "::1", 1),
+    ],
+)
+def test_it_listens_where_and_with_as_many_workers_as_it_is_told(
+    tmp_path, environ, address, workers
+):
+    server = Server(tmp_path / "not" / "yet" / "there", **environ)
+    server.log_path = tmp_path / "log"
+    server.address = address
+    server.start()
+    host = f"[{address}]" if ":" in address else address
+    assert server.get("/api/backup/list", Host=f"{host}:{server.port}").json == {"backups": []}
+    assert server.stop() == 0
+    assert server.log.count("Booting worker") == workers
+
+
+def test_an_address_that_cannot_be_had_is_one_line_at_once(start_server, tmp_path):
+    server = start_server()
+    for host, port in (("127.0.0.1", str(server.port)), ("192.0.2.1", "1"), ("2001:db8::1", "1")):
+        ended = run(WAYS["python -m"], tmp_path, HOST=host, PORT=port, DATA_DIR="other")
+        assert (ended.returncode, ended.stdout) == (1, "")
+        (line,) = ended.stderr.splitlines()  # gunicorn would write eleven, in five seconds
+        assert line.startswith(f"Cannot listen on {host} port {port} (HOST, PORT): ")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    "command", [WAYS["python -m"], f"exec {SCRIPTS}/gunicorn -b 127.0.0.1:0 {APPLICATION}"]
+)
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("MAX_BODY_BYTES", "50MB"), ("BACKUP_TOKEN", "pass word"), ("DATA_DIR", "/dev/null/data")],
+)
+def test_a_wrong_setting_stops_the_start_with_one_line(tmp_path, command, variable, value):
+    ended = run(command, tmp_path, **{variable: value})
+    assert ended.returncode != 0
+    output = (ended.stdout + ended.stderr).splitlines()
+    (line,) = (line for line in output if not line.startswith("["))  # the rest is gunicorn's log
+    assert line.startswith(variable)
+    assert "pass" not in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_listens_on_a_unix_socket(tmp_path):
+    path = tmp_path / "socket"
+    server = Server(tmp_path / "data", GUNICORN_CMD_ARGS=f"--bind unix:{path}")
+    server.launch()
+    try:
+        wait_until(path.exists)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(raw.head("POST /api/backup", "Content-Length: 2") + b"{}")
+            assert raw.receive(client).status == 201
+    finally:
+        assert server.stop() == 0
+
+
+def test_it_listens_on_a_socket_that_systemd_opened(start_server):
+    activate = f"""exec {sys.executable} -c '
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
+os.dup2(listener.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ |= dict(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.executable, [sys.executable, "-m", "backup_server"])'"""
+    server = start_server(command=shell(activate))
+    assert server.upload({})
+    with uploading(server) as ends:
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: server.log.count("Booting worker") >= 2 and ends.total() > 50)
+    assert ends.keys() == {201}
+
+
+# --- signals --------------------------------------------------------------------------------------
 
 
 @contextmanager
-def uploading(server: Server, clients: int = 4):
+def uploading(server: Server, clients: int = 4) -> Iterator[Counter]:
     """Upload from several clients for the length of the block; yield how each upload ended."""
     ends: Counter = Counter()
     over = threading.Event()
@@ -75,11 +195,9 @@ def test_sighup_leaves_no_upload_without_an_answer(start_server):
     assert server.log.count("Booting worker") >= 4
 
 
-@pytest.mark.parametrize("command", WAYS.values(), ids=WAYS)
-def test_sigusr2_starts_a_second_server_and_leaves_no_upload_without_an_answer(
-    start_server, command
-):
-    server = start_server(command=["sh", "-c", command], WEB_CONCURRENCY="1")
+@pytest.mark.parametrize("way", ["python -m", "serve", "gunicorn as shipped"])
+def test_sigusr2_starts_a_second_server_and_leaves_no_upload_without_an_answer(start_server, way):
+    server = start_server(command=shell(WAYS[way]), WEB_CONCURRENCY="1")
     with uploading(server) as ends:
         server.process.send_signal(signal.SIGUSR2)
         wait_until(lambda: server.log.count("Booting worker") == 2)
@@ -90,3 +208,399 @@ def test_sigusr2_starts_a_second_server_and_leaves_no_upload_without_an_answer(
     assert ends.keys() == {201}
     os.kill(second, signal.SIGTERM)
     wait_until(lambda: server.log.count("Shutting down") == 2)
+
+
+def begin(server: Server, stack: ExitStack, query: str = "", sent: int = 1000) -> socket.socket:
+    """Begin an upload and send only the first bytes of its body."""
+    connection = stack.enter_context(raw.connect(server))
+    head = raw.head(f"POST /api/backup{query}", f"Content-Length: {len(BODY)}")
+    connection.sendall(head + BODY[:sent])
+    return connection
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sigterm_finishes_uploads_and_downloads_in_flight_and_exits_0(start_server, workers):
+    server = start_server(WEB_CONCURRENCY=workers)
+    large = server.upload({"atoms": ["x" * 20_000_000]})
+    with ExitStack() as stack:
+        uploads = [begin(server, stack, f"?key=upload-in-flight-{n}") for n in range(4)]
+        reader = stack.enter_context(raw.connect(server))
+        reader.sendall(raw.head(f"GET /api/backup/{large['id']}"))
+        reader.recv(1, socket.MSG_PEEK)
+        # A request behind the uploads was answered, so they have been accepted.
+        assert server.get("/api/health", Connection="close").status == 200
+        server.process.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):  # it waits for them
+            server.process.wait(1)
+        for upload in uploads:
+            upload.sendall(BODY[1000:])
+        answers = [raw.receive(upload) for upload in uploads]
+        assert [answer.status for answer in answers] == [201] * 4
+        assert len(raw.receive(reader).body) == large["size"]
+        assert server.process.wait(20) == 0
+    stored = {json.loads(text)["id"] for text in backups_in(server.data_dir).values()}
+    assert stored == {large["id"], *(answer.json["id"] for answer in answers)}
+
+
+def test_of_uploads_with_one_key_at_the_same_moment_one_is_stored(start_server):
+    servers = [start_server(WEB_CONCURRENCY="2"), start_server()]  # on one directory
+    for round_ in range(5):
+
+        def upload(n: int, key: str = f"key-of-the-round-{round_}"):
+            return servers[n % 2].post(f"/api/backup?key={key}", {"atoms": [n]})
+
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(upload, range(8)))
+        assert sorted(answer.status for answer in answers) == [200] * 7 + [201]
+        assert len({answer.body for answer in answers}) == 1
+        assert len(backups_in(servers[0].data_dir)) == round_ + 1
+
+
+# --- HTTP byte by byte ----------------------------------------------------------------------------
+
+HOST = b"Host: localhost\r\n"
+LENGTH, CODING = b"Content-Length: ", b"Transfer-Encoding: "
+CHUNKS = b"2\r\n{}\r\n0\r\n\r\n"
+LIST = b"GET /api/backup/list HTTP/1.1\r\n"
+CHUNKED = CODING + b"chunked\r\n"
+TWO = LENGTH + b"2\r\n"
+
+
+def post(headers: bytes, body: bytes = b"{}", version: bytes = b"1.1") -> bytes:
+    """An upload whose framing is what ``headers``, each with its line end, make it."""
+    return b"POST /api/backup HTTP/%s\r\n%s%s\r\n%s" % (version, HOST, headers, body)
+
+
+def get(headers: bytes = b"", line: bytes = LIST, host: bytes = HOST) -> bytes:
+    return line + host + headers + b"\r\n"
+
+
+# What is sent, by the status of the one answer.
+ODD = {
+    200: {
+        "an absolute target": get(line=b"GET http://localhost/api/health HTTP/1.1\r\n"),
+        "a forwarded host": get(b"X-Forwarded-Host: evil.example\r\n"),
+        "an upgrade to HTTP/2": get(b"Connection: Upgrade\r\nUpgrade: h2c\r\n"),
+        "a GET with a body": get(TWO) + b"{}",
+    },
+    201: {
+        "chunks": post(CHUNKED, CHUNKS),
+        "chunks in capitals": post(CODING + b"CHUNKED\r\n", CHUNKS),
+        "a chunk with an extension": post(CHUNKED, b"2;a=b\r\n{}\r\n0\r\n\r\n"),
+        "a trailer": post(CHUNKED, b"2\r\n{}\r\n0\r\nX: y\r\n\r\n"),
+        "an expectation": post(b"Expect: 100-continue\r\n" + TWO),
+    },
+    400: {
+        "two lengths": post(TWO + LENGTH + b"3\r\n"),
+        "one length twice": post(TWO * 2),
+        "a list of lengths": post(LENGTH + b"2, 2\r\n"),
+        "a length and chunks": post(TWO + CHUNKED, CHUNKS),
+        "a length with a plus": post(LENGTH + b"+2\r\n"),
+        "a negative length": post(LENGTH + b"-2\r\n"),
+        "a hexadecimal length": post(LENGTH + b"0x2\r\n"),
+        "an empty length": post(LENGTH + b"\r\n"),
+        "a length in Arabic digits": post(LENGTH + "٢\r\n".encode()),
+        "an underscore in a length": post(b"Content_Length: 2\r\n", b""),
+        "no length": post(b"", b""),
+        "chunked twice": post(CHUNKED * 2, CHUNKS),
+        "a coding after chunked": post(CODING + b"chunked, identity\r\n", CHUNKS),
+        "a coding after a tab": post(b"Transfer-Encoding:\x0bchunked\r\n", CHUNKS),
+        "a blank before a colon": post(b"Transfer-Encoding : chunked\r\n", CHUNKS),
+        "chunks in HTTP/1.0": post(CHUNKED, CHUNKS, b"1.0"),
+        "a chunk of no size": post(CHUNKED, b"zz\r\n{}\r\n0\r\n\r\n"),
+        "a chunk of negative size": post(CHUNKED, b"-2\r\n{}\r\n0\r\n\r\n"),
+        "a chunk without its end": post(CHUNKED, b"2\r\n{}0\r\n\r\n"),
+        "a chunk longer than its size": post(CHUNKED, b"2\r\n{ }\r\n0\r\n\r\n"),
+        "a long extension": post(CHUNKED, b"2;a=" + b"b" * 1_000_000 + b"\r\n{}\r\n0\r\n\r\n"),
+        "a long trailer": post(CHUNKED, b"2\r\n{}\r\n0\r\nX: " + b"y" * 1_000_000 + b"\r\n\r\n"),
+        "no host": get(host=b""),
+        "no host in HTTP/1.0": b"GET /api/backup/list HTTP/1.0\r\n\r\n",
+        "two hosts": get(b"Host: evil.example\r\n"),
+        "two hosts in one": get(host=b"Host: localhost, evil.example\r\n"),
+        "a host with a user": get(host=b"Host: localhost@evil.example\r\n"),
+        "another host as target": get(line=b"GET http://evil.example/api/backup/list HTTP/1.1\r\n"),
+        "another in capitals": get(line=b"GET HTTP://EVIL.example:80/api/backup/list HTTP/1.1\r\n"),
+        "HTTP/2's preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "TLS": bytes.fromhex("16030100f1010000ed0303") + bytes(200) + b"\r\n\r\n",
+        "PROXY": b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" + get(),
+        "a method of no token": get(line=b"G@T /api/backup/list HTTP/1.1\r\n"),
+        "a NUL in a path": get(line=b"GET /api/backup/\0 HTTP/1.1\r\n"),
+        "a NUL in a header": get(b"X: a\0b\r\n"),
+        "a header without a colon": get(b"nonsense\r\n"),
+        "a folded header": get(b"X: a\r\n b\r\n"),
+        "line feeds alone": b"GET /api/backup/list HTTP/1.1\nHost: localhost\n\n",
+    },
+    404: {
+        "a tunnel": get(line=b"CONNECT localhost:80 HTTP/1.1\r\n"),
+        "an asterisk": get(line=b"OPTIONS * HTTP/1.1\r\n"),
+        "another host for a path": get(line=b"GET //evil.example/api HTTP/1.1\r\n"),
+    },
+    413: {"a length beyond any integer": post(LENGTH + b"9" * 30 + b"\r\n")},
+    414: {"a long target": get(line=b"GET /%s HTTP/1.1\r\n" % (b"a" * 100_000))},
+    415: {"a coding besides chunks": post(CODING + b"gzip, chunked\r\n", CHUNKS)},
+    417: {"an unknown expectation": post(b"Expect: wonders\r\n" + TWO)},
+    431: {
+        "a header of 100 KB": get(b"X: " + b"a" * 100_000 + b"\r\n"),
+        "headers without an end": LIST + HOST + b"X: a\r\n" * 200_000,
+    },
+    501: {"an unknown coding": post(CODING + b"xchunked\r\n", CHUNKS)},
+}
+# Broken off by a client that stays to listen: one 400, or no answer.
+BROKEN_OFF = {
+    "an empty line": b"\r\n\r\n",
+    "half a request line": b"GET /api/ba",
+    "half a head": LIST + b"Host: loc",
+    "a body that is too short": post(LENGTH + b"20\r\n"),
+    "a chunk that is too short": post(CHUNKED, b"20\r\n{}"),
+    "no last chunk": post(CHUNKED, b"2\r\n{}\r\n"),
+    "no end after the last chunk": post(CHUNKED, b"2\r\n{}\r\n0\r\n"),
+    "a chunk larger than any body": post(CHUNKED, b"f" * 20 + b"\r\n{}\r\n0\r\n\r\n"),
+}
+
+
+def is_refusal(answer) -> bool:
+    """Tell whether an error is the application's, in JSON, or the parser's own, which closes."""
+    if answer.headers["Content-Type"] == "application/json":
+        return list(answer.json) == ["error"]
+    return answer.headers["Connection"] == "close"
+
+
+@pytest.mark.parametrize(
+    ("status", "sent"),
+    [
+        pytest.param(status, sent, id=name)
+        for status, cases in ODD.items()
+        for name, sent in cases.items()
+    ],
+)
+def test_odd_http_is_understood_or_refused_once(server, status, sent):
+    before = backups_in(server.data_dir)
+    (answer,) = raw.talk(server.port, sent)
+    assert answer.status == status
+    assert status < 400 or is_refusal(answer)
+    assert len(backups_in(server.data_dir)) == len(before) + (status == 201)
+    assert server.get("/api/health").status == 200
+
+
+@pytest.mark.parametrize("sent", BROKEN_OFF.values(), ids=BROKEN_OFF)
+def test_what_breaks_off_is_not_stored(server, sent):
+    before = backups_in(server.data_dir)
+    answers = raw.talk(server.port, sent, half_close=True)
+    assert [answer.status for answer in answers] in ([400], [])
+    assert all(map(is_refusal, answers))
+    assert backups_in(server.data_dir) == before
+
+
+def test_a_connection_serves_requests_in_order_also_after_refusals(server):
+    sent = get() + post(TWO) + post(CHUNKED, CHUNKS) + post(LENGTH + b"3\r\n", b"{}}") + get()
+    answers = raw.talk(server.port, sent + get(line=b"GET /x HTTP/1.1\r\n") + post(TWO))
+    assert [answer.status for answer in answers] == [200, 201, 201, 400, 200, 404, 201]
+
+
+REFUSALS = {
+    "another site": (b"Origin: https://evil.example\r\n", 403),
+    "another type": (b"Content-Type: text/html\r\n", 415),
+    "another coding": (b"Content-Encoding: br\r\n", 415),
+    "no JSON": (b"", 400),
+}
+
+
+@pytest.mark.parametrize(("headers", "status"), REFUSALS.values(), ids=REFUSALS)
+@pytest.mark.parametrize("framing", [LENGTH, CHUNKED], ids=["length", "chunks"])
+def test_a_request_inside_a_refused_body_is_not_carried_out(server, headers, status, framing):
+    backup_id = server.upload({})["id"]
+    body = get(line=b"DELETE /api/backup/%s HTTP/1.1\r\n" % backup_id.encode()) * 3
+    if framing == LENGTH:
+        sent = post(headers + LENGTH + b"%d\r\n" % len(body), body)
+    else:
+        sent = post(headers + CHUNKED, raw.chunked([body]))
+    assert [answer.status for answer in raw.talk(server.port, sent)] == [status]
+    assert backup_id in server.listed()
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ("", 413),
+        ("Content-Type: application/xml", 415),
+        ("Host: evil.example", 400),
+        ("Origin: https://evil.example", 403),
+    ],
+)
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_a_refusal_is_read_by_a_client_that_is_still_sending(server, lines, status, framing):
+    piece = b"x" * 1_000_000
+    chunk = b"%x\r\n%s\r\n" % (len(piece), piece)
+    count = 60 if status == 413 else 10
+    with raw.connect(server) as connection:
+        coding = f"Content-Length: {count * len(piece)}"
+        if framing == "chunks":
+            coding = "Transfer-Encoding: chunked"
+        connection.sendall(raw.head("POST /api/backup", *lines.splitlines(), coding))
+        for _ in range(count):  # a reset would raise here, or below
+            connection.sendall(piece if framing == "length" else chunk)
+        if framing == "chunks":
+            connection.sendall(b"0\r\n\r\n")
+        assert_error(raw.receive(connection), status)
+        connection.sendall(raw.head("GET /api/health"))
+        assert raw.receive(connection).status == 200, "the connection goes on"
+
+
+def test_a_client_that_asks_first_is_told_to_go_on_or_that_it_is_too_large(server):
+    with raw.connect(server) as connection:
+        lines = ("Content-Length: 2", "Expect: 100-continue")
+        connection.sendall(raw.head("POST /api/backup", *lines))
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(b"{}")
+        assert raw.receive(connection).status == 201
+    with raw.connect(server) as connection:
+        connection.sendall(raw.head("POST /api/backup", "Content-Length: 52428801"))
+        assert_error(raw.receive(connection), 413, "52428800")
+
+
+# --- slow clients ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(start_server) -> Server:
+    """A server that waits for 1 s where the shipped one waits for 20."""
+    return start_server(command=shell(IMPATIENT), WEB_CONCURRENCY="1")
+
+
+def is_over(connection: socket.socket) -> bool:
+    """Wait for the server to end a connection; tell whether it did."""
+    try:
+        while connection.recv(65536):
+            pass
+    except ConnectionError:
+        pass
+    except TimeoutError:
+        return False
+    return True
+
+
+def test_a_body_that_stalls_is_a_408_and_stored_nothing(impatient):
+    with ExitStack() as stack:
+        stalled = [begin(impatient, stack, sent=sent) for sent in (0, 1, 150_000)]
+        stalled.append(stack.enter_context(raw.connect(impatient)))
+        stalled[-1].sendall(raw.head("POST /api/restore", "Transfer-Encoding: chunked") + b"9\r\n{")
+        for connection in stalled:
+            assert_error(raw.receive(connection), 408, "send it again")
+            assert is_over(connection)
+    assert backups_in(impatient.data_dir) == {}
+    assert strays_in(impatient.data_dir) == []
+    assert "Traceback" not in impatient.log
+
+
+def test_clients_that_stall_elsewhere_are_dropped_and_fill_no_log(impatient):
+    impatient.upload({"atoms": ["x" * 20_000_000]})
+    with ExitStack() as stack:
+        for sent in (
+            b"GET /api/health HTTP/1.1\r\nHost: ",
+            raw.head("POST /api/nothing", "Content-Length: 9") + b"{",
+        ):
+            connection = stack.enter_context(raw.connect(impatient, timeout=10))
+            connection.sendall(sent)
+            assert is_over(connection)
+        reader = stack.enter_context(raw.connect(impatient))
+        reader.sendall(raw.head("GET /api/backup/latest"))
+        time.sleep(3)  # it takes nothing
+        assert is_over(reader)
+    assert "Traceback" not in impatient.log
+
+
+def test_a_client_that_is_slow_but_never_stalls_is_served(impatient):
+    impatient.upload({"atoms": ["x" * 9_000_000]})
+    with ExitStack() as stack:
+        upload = begin(impatient, stack)
+        reader = stack.enter_context(raw.connect(impatient))
+        reader.sendall(raw.head("GET /api/backup/latest"))
+        received = 0
+        for n in range(8):
+            time.sleep(0.3)
+            upload.sendall(BODY[1000 + n : 1001 + n])
+            received += len(reader.recv(1_000_000))
+        upload.sendall(BODY[1008:])
+        assert raw.receive(upload).status == 201
+        while received < 9_000_000:
+            received += len(reader.recv(1_000_000))
+
+
+def test_a_stalled_upload_does_not_keep_the_server_from_ending(impatient):
+    with ExitStack() as stack:
+        connection = begin(impatient, stack)
+        assert impatient.get("/api/health", Connection="close").status == 200
+        impatient.process.terminate()
+        assert_error(raw.receive(connection), 408)
+        assert impatient.process.wait(20) == 0
+    assert backups_in(impatient.data_dir) == {}
+
+
+# --- the log --------------------------------------------------------------------------------------
+
+
+def test_there_is_one_line_a_request_and_one_a_stored_or_deleted_backup(start_server, sample):
+    command = f"{WAYS['python -m']} 2>/dev/null"  # so only what goes to standard output
+    server = start_server(command=shell(command), BACKUP_TOKEN="s3cret-token")
+    token = {"Authorization": "Bearer s3cret-token"}
+    receipt = server.upload(sample, **token)
+    path = f"/api/backup/{receipt['id']}"
+    answers = {
+        f"GET {path} 200": server.get(path, **token),
+        f"GET {path} 206": server.get(path, Range="bytes=0-99", **token),
+        f"HEAD {path} 200": server.request("HEAD", path, **token),
+        "GET /api/backup/list?limit=7 200": server.get("/api/backup/list?limit=7", **token),
+        f"DELETE {path} 200": server.request("DELETE", path, **token),
+        "GET /api/backup/latest 401": server.get("/api/backup/latest"),
+        "POST /api/backup 400": server.post("/api/backup", b"nonsense", **token),
+    }
+    for start, answer in answers.items():
+        wait_until(lambda start=start: start in server.log)
+        (line,) = (line for line in server.log.splitlines() if line.startswith(start))
+        assert re.fullmatch(rf"{re.escape(start)} {len(answer.body)} \d+", line)
+    stored, deleted = (
+        [line for line in server.log.splitlines() if word in line]
+        for word in (" stored ", " deleted ")
+    )
+    assert [line[24:] for line in stored] == [f"stored {receipt['id']} {receipt['size']} bytes"]
+    assert [line[24:] for line in deleted] == [f"deleted {receipt['id']}"]
+    assert "s3cret" not in server.log
+    assert "czNjcmV0" not in server.log
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            b"x%0aGET%20/forged%20200%201%201",
+            b"x%0d%0aforged",
+            b"x%1b[2Jforged",
+            b"x\x1b[2Jforged",
+        ),
+        *(b"x\x0bforged", b"x\x7fforged", b"x\xc2\x85forged", b"x\xe2\x80\xa8forged"),
+    ],
+)
+def test_nothing_in_an_address_forges_a_line_or_drives_a_terminal(server, path):
+    before = len(server.log)
+    sent = b"GET /api/backup/" + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    (answer,) = raw.talk(server.port, sent)
+    assert answer.status in (400, 404)
+    server.get("/api/health?the-end")
+    wait_until(lambda: "the-end" in server.log)
+    written = server.log[before:]
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]", written)
+    assert not [line for line in written.splitlines() if line.startswith(("forged", "GET /forged"))]
+
+
+def test_a_log_that_nobody_reads_stops_nothing(start_server, tmp_path):
+    path = tmp_path / "log"
+    os.mkfifo(path)
+    unread = os.open(path, os.O_RDWR)
+    try:
+        server = start_server(command=shell(f"{WAYS['python -m']} >{path} 2>&1"))
+        for _ in range(60):  # 180 KB of lines; a pipe holds 64
+            assert server.get(f"/api/health?{'x' * 3000}").status == 200
+        assert server.upload({})
+        assert server.stop() == 0
+    finally:
+        os.close(unread)

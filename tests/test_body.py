@@ -1,0 +1,257 @@
+"""A request's body: its types, its codings, and the limit on what comes out."""
+
+import gzip
+import json
+import threading
+import tracemalloc
+import zlib
+from functools import cache
+
+import pytest
+from support import Client, assert_error, backups_in, strays_in
+
+LIMIT = 100_000
+MIB = 1024 * 1024
+GZIPPED = {"Content_Encoding": "gzip"}
+BEACON = {"Content_Type": "application/gzip"}
+# How a body of unknown length looks to the application: gunicorn takes the chunks apart.
+CHUNKED = {"Transfer_Encoding": "chunked"}
+
+
+@pytest.fixture
+def limited(make_client) -> Client:
+    return make_client(MAX_BODY_BYTES=str(LIMIT))
+
+
+def body_of(size: int) -> bytes:
+    return b'{"atoms":["%s"]}' % (b"x" * (size - 14))
+
+
+def refused(client: Client, body: bytes, status: int, *words: str, **headers: str) -> None:
+    """Upload and restore with what must be refused, and check that nothing was stored."""
+    before = backups_in(client.data_dir)
+    assert_error(client.post("/api/backup", body, **headers), status, *words)
+    assert backups_in(client.data_dir) == before
+    assert strays_in(client.data_dir) == []
+
+
+# --- types and codings ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        *("application/json", "application/json; charset=utf-8", "Application/JSON"),
+        *("text/plain", "text/plain;charset=UTF-8", ""),
+    ],
+)
+def test_a_plain_body_may_have_the_types_of_fetch_and_beacon(client, content_type):
+    receipt = client.upload({"atoms": [1]}, Content_Type=content_type)
+    assert receipt["counts"]["atoms"] == 1
+    asked = {"backupId": receipt["id"], "items": ["atoms"]}
+    answer = client.post("/api/restore", asked, Content_Type=content_type)
+    assert answer.json["data"] == {"atoms": [1]}
+
+
+def test_a_body_may_have_no_type_at_all(client):
+    assert client.request("POST", "/api/backup", b"{}").status == 201
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        GZIPPED,
+        {"Content_Encoding": "GZIP"},
+        {"Content_Encoding": " gzip "},
+        BEACON,
+        {"Content_Encoding": "gzip", "Content_Type": "text/plain"},
+        GZIPPED | CHUNKED,
+        BEACON | CHUNKED,
+    ],
+)
+def test_a_body_may_be_gzipped(client, sample, headers):
+    receipt = client.upload(gzip.compress(sample), **headers)
+    data = client.get(f"/api/backup/{receipt['id']}").json["data"]
+    assert data.items() <= json.loads(sample).items()
+    asked = gzip.compress(b'{"backupId":"%s","items":["atoms"]}' % receipt["id"].encode())
+    chosen = client.post("/api/restore", asked, **headers).json
+    assert chosen["data"] == {"atoms": data["atoms"]}
+
+
+def test_a_gzip_of_several_members_is_one_body(client):
+    body = gzip.compress(b'{"atoms":') + gzip.compress(b"") + gzip.compress(b"[1]}")
+    assert client.upload(body, **GZIPPED)["counts"]["atoms"] == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        *[
+            {"Content_Type": name}
+            for name in (
+                *("application/xml", "application/x-www-form-urlencoded", "text/html", "text/json"),
+                *("multipart/form-data; boundary=x", "application/jsonx", "application/ld+json"),
+                *("application/octet-stream", "nonsense"),
+            )
+        ],
+        *[
+            {"Content_Encoding": name}
+            for name in (
+                *("br", "deflate", "zstd", "identity", "x-gzip", "gzip, gzip", "gzip,br"),
+                "gzip,gzip",  # as gunicorn joins two header lines
+            )
+        ],
+        GZIPPED | BEACON,
+        {"Transfer_Encoding": "gzip, chunked"},
+    ],
+)
+def test_another_type_or_coding_or_two_codings_are_a_415(client, headers):
+    word = "Content-Type" if list(headers) == ["Content_Type"] else "gzip"
+    for path in ("/api/backup", "/api/restore"):
+        twice = gzip.compress(gzip.compress(b"{}"))
+        assert_error(client.post(path, twice, **headers), 415, word)
+    assert backups_in(client.data_dir) == {}
+
+
+WHOLE = gzip.compress(b'{"atoms":["whole"]}', mtime=0)
+
+
+@pytest.mark.parametrize("headers", [GZIPPED, BEACON])
+def test_gzip_cut_or_changed_at_any_byte_is_a_400_or_stored_whole(client, headers):
+    for length in range(len(WHOLE)):
+        refused(client, WHOLE[:length], 400, **headers)
+    for more in (b"more", b"\x1f\x8b", WHOLE[:12]):
+        refused(client, WHOLE + more, 400, **headers)
+    refused(client, b'{"atoms":[]}', 400, "gzip", **headers)
+    for position in range(len(WHOLE)):
+        body = bytearray(WHOLE)
+        body[position] ^= 0xFF
+        answer = client.post("/api/backup", bytes(body), **headers)
+        if answer.status == 201:  # a byte that says when or where it was compressed
+            assert client.get(answer.headers["Location"]).json["data"]["atoms"] == ["whole"]
+        else:
+            assert_error(answer, 400)
+
+
+def test_a_body_that_breaks_off_is_not_stored_even_if_it_is_valid_so_far(client):
+    refused(client, b'{"atoms":[]}', 400, "12 of 100 bytes", Content_Length="100")
+
+
+# --- size -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("headers", [{}, CHUNKED, GZIPPED, GZIPPED | CHUNKED, BEACON])
+def test_the_limit_holds_on_what_comes_out_to_the_byte(limited, headers):
+    def sent(size: int) -> bytes:
+        zipped = headers not in ({}, CHUNKED)
+        return gzip.compress(body_of(size), 0) if zipped else body_of(size)
+
+    limited.upload(sent(LIMIT), **headers)
+    refused(limited, sent(LIMIT + 1), 413, f"{LIMIT} bytes", "MAX_BODY_BYTES", **headers)
+
+
+def test_the_limit_is_50_mib_unless_another_is_set(client):
+    body = b'{"atoms":[]%s}' % (b" " * (50 * MIB - 12))
+    assert len(body) == 52_428_800
+    assert client.upload(body)["counts"]["atoms"] == 0
+    refused(client, body + b" ", 413, "52428800")
+    refused(client, gzip.compress(body + b" ", 1), 413, "52428800", **GZIPPED)
+
+
+def test_a_restore_asks_for_little(client):
+    assert_error(client.post("/api/restore", b" " * 70_000), 413, "65536")
+
+
+@pytest.mark.parametrize("headers", [{}, CHUNKED, GZIPPED])
+@pytest.mark.parametrize("size", [65_535, 65_536, 65_537, 4_000_000])
+def test_a_body_of_any_size_is_stored_whole(client, size, headers):
+    body = b'{"snapshots":["%s"]}' % (b"\xc3\xa9" * (size // 2))
+    sent = gzip.compress(body, 1) if headers == GZIPPED else body
+    receipt = client.upload(sent, **headers)
+    stored = client.get(f"/api/backup/{receipt['id']}").json["data"]
+    assert stored["snapshots"] == json.loads(body)["snapshots"]
+
+
+# --- small bodies that become large ones ----------------------------------------------------------
+
+
+@cache
+def gzip_of_blanks(mebibytes: int) -> bytes:
+    """Compress so many MiB of white space; a thousandth of them is left."""
+    compressor = zlib.compressobj(wbits=31)
+    piece = b" " * MIB
+    return b"".join(compressor.compress(piece) for _ in range(mebibytes)) + compressor.flush()
+
+
+@pytest.mark.parametrize("headers", [GZIPPED, BEACON])
+@pytest.mark.parametrize(
+    ("path", "limit"), [("/api/backup", "52428800"), ("/api/restore", "65536")]
+)
+def test_a_gzip_bomb_is_a_413_and_takes_little_memory(client, path, limit, headers):
+    bomb = gzip_of_blanks(200)
+    tracemalloc.start()
+    try:
+        assert_error(client.post(path, bomb, **headers), 413, limit)
+        assert tracemalloc.get_traced_memory()[1] < 20 * MIB
+    finally:
+        tracemalloc.stop()
+    assert strays_in(client.data_dir) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        gzip.compress(b"") * 50_000,  # members of nothing
+        gzip.compress(b"")[:10] + b"\x00\x00\x00\xff\xff" * 200_000,  # blocks of nothing
+    ],
+    ids=["members", "blocks"],
+)
+def test_gzip_that_comes_to_nothing_ends_all_the_same(limited, body):
+    answer = limited.post("/api/backup", body, **GZIPPED)
+    assert answer.status in (400, 413)
+    assert_error(answer, answer.status)
+
+
+def test_large_uploads_at_once_do_not_add_up_in_memory(client):
+    body = body_of(8 * MIB)
+    tracemalloc.start()
+    try:
+        threads = [threading.Thread(target=client.upload, args=(body,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert tracemalloc.get_traced_memory()[1] < 4 * 5 * MIB
+    finally:
+        tracemalloc.stop()
+    assert len(client.listed()) == 4
+
+
+# Of 1 MB: what grows faster than the body would show here.
+SIZE = 1_200_000
+DENSE = {
+    "numbers": (b'{"atoms":[%s]}' % (b"10000," * (SIZE // 6))[:-1], 201),
+    "empty objects": (b'{"atoms":[%s]}' % (b"{}," * (SIZE // 3))[:-1], 201),
+    "half surrogates": (b'{"atoms":["%s"]}' % (rb"\ud800" * (SIZE // 6)), 201),
+    "one number": (b'{"atoms":[%s]}' % (b"1" * SIZE), 201),
+    "blanks": (b'{"atoms":[%s]}' % (b" " * SIZE), 201),
+    "backslashes": (b'{"atoms":["%s"]}' % (rb"\\" * (SIZE // 2)), 201),
+    "more than a million items": (b'{"atoms":[%s]}' % (b"0," * 1_000_001)[:-1], 400),
+    "one long name": (b'{"%s":0}' % (rb"\u0061" * (SIZE // 6)), 400),
+    "many names": (b"{%s}" % b"".join(b'"k%d":0,' % n for n in range(SIZE // 12))[:-1], 400),
+    "arrays in arrays": (b'{"atoms":%s}' % (b"[" * (SIZE // 2) + b"]" * (SIZE // 2)), 400),
+    "objects in objects": (b'{"atoms":[%s]}' % (b'{"":' * (SIZE // 4)), 400),
+    "brackets without an end": (b"[" * SIZE, 400),
+}
+
+
+@pytest.mark.parametrize(("body", "status"), DENSE.values(), ids=DENSE)
+def test_dense_json_takes_no_memory_of_its_own(client, body, status):
+    body = gzip.compress(body, 1)
+    tracemalloc.start()
+    try:
+        answer = client.post("/api/backup", body, **GZIPPED)
+        assert tracemalloc.get_traced_memory()[1] < 64 * MIB
+    finally:
+        tracemalloc.stop()
+    assert answer.status == status, answer.body

@@ -1,0 +1,285 @@
+"""A stored document as an answer: whole, on conditions, in ranges, and by categories."""
+
+import itertools
+import json
+import shutil
+
+import pytest
+from support import CATEGORIES, ROOT, Client, assert_error
+
+from backup_server.ids import file_name
+
+SIZE = 600_000  # more than two blocks
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory) -> tuple[Client, str, bytes, str]:
+    """An application, and the path, the bytes and the ETag of a backup in it."""
+    client = Client(tmp_path_factory.mktemp("responses") / "data")
+    receipt = client.upload({"atoms": [{"text": "x" * SIZE}]})
+    path = f"/api/backup/{receipt['id']}"
+    text = (client.data_dir / file_name(receipt["id"])).read_bytes()
+    return client, path, text, client.get(path).headers["ETag"]
+
+
+# --- the document ---------------------------------------------------------------------------------
+
+
+def test_the_answer_is_the_file_as_it_lies_on_the_disk(stored):
+    client, path, text, _ = stored
+    for answer in (client.get(path), client.get("/api/backup/latest")):
+        assert (answer.status, answer.body) == (200, text)
+        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.headers["Content-Length"] == str(len(text))
+        assert answer.headers["Accept-Ranges"] == "bytes"
+
+
+def test_a_document_is_kept_by_no_cache_that_others_share(stored):
+    client, path, _, _ = stored
+    assert "private" in client.get(path).headers["Cache-Control"]
+    assert client.get("/api/backup/list").headers["Cache-Control"] == "no-store"
+
+
+def test_head_is_get_without_the_body(stored):
+    client, path, _, _ = stored
+    get, head = client.get(path), client.request("HEAD", path)
+    assert (head.status, head.body) == (200, b"")
+    for name in ("Content-Length", "Content-Type", "ETag", "Accept-Ranges"):
+        assert head.headers[name] == get.headers[name]
+
+
+# --- conditions -----------------------------------------------------------------------------------
+
+
+def test_the_etag_is_strong_and_stays_and_differs_by_backup(stored, make_client):
+    client, path, text, tag = stored
+    assert tag.startswith('"')
+    assert Client(client.data_dir).get(path).headers["ETag"] == tag
+    other = make_client()
+    other.upload(json.loads(text)["data"])
+    assert other.get("/api/backup/latest").headers["ETag"] != tag
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("conditions", "status"),
+    [
+        ({"If_None_Match": "{tag}"}, 304),
+        ({"If_None_Match": "*"}, 304),
+        ({"If_None_Match": "W/{tag}"}, 304),
+        ({"If_None_Match": '"other", {tag}'}, 304),
+        ({"If_None_Match": "{tag}", "Range": "bytes=5-9"}, 304),
+        ({"If_None_Match": '"other"'}, 200),
+        ({"If_Modified_Since": "Wed, 21 Oct 2099 07:28:00 GMT"}, 200),
+        ({"If_Match": "{tag}"}, 200),
+        ({"If_Match": '"one", {tag}'}, 200),
+        ({"If_Match": "*"}, 200),
+        ({"If_Match": '"other"'}, 412),
+        ({"If_Match": "W/{tag}"}, 412),
+        ({"If_Match": '"other"', "Range": "bytes=0-9"}, 412),
+        # Which is looked at first (RFC 9110, section 13.2.2).
+        ({"If_Match": '"other"', "If_None_Match": "{tag}"}, 412),
+        ({"If_Match": "{tag}", "If_None_Match": "{tag}"}, 304),
+    ],
+)
+def test_conditions_decide_what_is_sent(stored, method, conditions, status):
+    client, path, text, tag = stored
+    headers = {name: value.format(tag=tag) for name, value in conditions.items()}
+    answer = client.request(method, path, **headers)
+    assert answer.status == status
+    if status == 412 and method == "GET":
+        assert_error(answer, 412, "If-Match")
+    else:
+        assert answer.body == (text if (method, status) == ("GET", 200) else b"")
+    if status != 412:
+        assert answer.headers["ETag"] == tag
+
+
+def test_the_latest_has_its_own_etag_until_there_is_a_newer_one(client):
+    client.upload({})
+    tag = client.get("/api/backup/latest").headers["ETag"]
+    assert client.get("/api/backup/latest", If_None_Match=tag).status == 304
+    newer = client.upload({})
+    answer = client.get("/api/backup/latest", If_None_Match=tag)
+    assert (answer.status, answer.json["id"]) == (200, newer["id"])
+
+
+# --- ranges ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "part"),
+    [
+        ("bytes=0-0", slice(0, 1)),
+        ("bytes=0-99", slice(0, 100)),
+        ("bytes=100000-500000", slice(100_000, 500_001)),
+        ("bytes=599000-", slice(599_000, None)),
+        ("bytes=-5", slice(-5, None)),
+        ("bytes=5-99999999", slice(5, None)),
+        ("bytes=-99999999", slice(0, None)),
+    ],
+)
+def test_a_range_is_a_206_of_exactly_these_bytes(stored, asked, part):
+    client, path, text, tag = stored
+    for condition in ({}, {"If_Range": tag}, {"If_Match": tag}):
+        answer = client.get(path, Range=asked, **condition)
+        expected = text[part]
+        assert (answer.status, answer.body) == (206, expected)
+        first = part.indices(len(text))[0]
+        last = first + len(expected) - 1
+        assert answer.headers["Content-Range"] == f"bytes {first}-{last}/{len(text)}"
+        assert answer.headers["Content-Length"] == str(len(expected))
+        assert answer.headers["ETag"] == tag
+
+
+@pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=-0"])
+def test_a_range_past_the_end_is_a_416_that_tells_the_size(stored, asked):
+    client, path, text, _ = stored
+    answer = client.get(path, Range=asked)
+    assert_error(answer, 416, "range")
+    assert answer.headers["Content-Range"] == f"bytes */{len(text)}"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Range": "items=0-4"},
+        {"Range": "bytes=0-1,4-5"},
+        {"Range": "bytes=5-2"},
+        {"Range": "nonsense"},
+        {"Range": ""},
+        {"Range": "bytes=5-9", "If_Range": '"other"'},
+        {"Range": "bytes=5-9", "If_Range": "W/{tag}"},
+        {"Range": "bytes=5-9", "If_Range": "Wed, 21 Oct 2026 07:28:00 GMT"},
+    ],
+)
+def test_a_range_that_is_not_understood_or_of_something_else_is_ignored(stored, headers):
+    client, path, text, tag = stored
+    headers = {name: value.format(tag=tag) for name, value in headers.items()}
+    answer = client.get(path, **headers)
+    assert (answer.status, answer.body) == (200, text)
+
+
+def test_a_range_means_something_to_get_only(stored):
+    client, path, text, _ = stored
+    answer = client.request("HEAD", path, Range="bytes=0-4")
+    assert (answer.status, answer.headers["Content-Length"]) == (200, str(len(text)))
+
+
+# --- categories -----------------------------------------------------------------------------------
+
+# Each category's text has what a careless cut would stumble over.
+TEXTS = {
+    "atoms": b'[ {"a":"]"}, 1.0,\n "\\ud800" ]',
+    "compositions": b"[]",
+    "snapshots": b'[[1e400],["}{"]]',
+    "voiceNotes": b'[{"text":"\xc3\x89tude, \\"atoms\\":[9]"}]',
+    "configOverrides": b"[0]",
+}
+
+
+@pytest.fixture(scope="module")
+def parted(tmp_path_factory) -> tuple[Client, dict]:
+    """An application, and the receipt of a backup made of TEXTS and a newer client's member."""
+    client = Client(tmp_path_factory.mktemp("parted") / "data")
+    members = [b'"%s" : %s' % (name.encode(), text) for name, text in TEXTS.items()]
+    return client, client.upload(b'{"later":{"atoms":[7]},' + b",".join(reversed(members)) + b"}")
+
+
+def expected(receipt: dict, names) -> bytes:
+    data = b",".join(b'"%s":%s' % (name.encode(), TEXTS[name]) for name in names)
+    head = f'{{"id":"{receipt["id"]}","timestamp":"{receipt["timestamp"]}","data":{{'
+    return head.encode() + data + b"}}"
+
+
+def test_without_items_a_restore_is_the_whole_document(parted):
+    client, receipt = parted
+    answer = client.post("/api/restore", {"backupId": receipt["id"]})
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+    assert answer.body == client.get(f"/api/backup/{receipt['id']}").body
+    assert answer.json["data"]["later"] == {"atoms": [7]}
+
+
+@pytest.mark.parametrize(
+    "names", [names for n in range(6) for names in itertools.combinations(CATEGORIES, n)]
+)
+def test_with_items_a_restore_is_these_categories_as_they_were_sent(parted, names):
+    client, receipt = parted
+    chosen = {name: name in names for name in CATEGORIES}
+    for items in (chosen, dict.fromkeys(names, True), list(names), [*names, *names[::-1]]):
+        answer = client.post("/api/restore", {"backupId": receipt["id"], "items": items})
+        assert (answer.status, answer.body) == (200, expected(receipt, names))
+        assert answer.headers["Content-Length"] == str(len(answer.body))
+        assert answer.headers["Content-Type"] == "application/json"
+
+
+def test_a_category_that_a_file_does_not_have_is_empty(client):
+    backup_id = "2026-01-01T00-00-00"
+    text = f'{{"id":"{backup_id}","timestamp":"t","data":{{"atoms":[1]}}}}'
+    (client.data_dir / file_name(backup_id)).write_text(text)
+    asked = {"backupId": backup_id, "items": ["atoms", "snapshots"]}
+    answer = client.post("/api/restore", asked)
+    assert answer.json == {
+        "id": backup_id,
+        "timestamp": "t",
+        "data": {"atoms": [1], "snapshots": []},
+    }
+
+
+# --- files of the Express server ------------------------------------------------------------------
+
+EXPRESS = ROOT / "tests" / "samples" / "express-data"
+EXPRESS_IDS = [
+    "2026-11-23T02-25-16-030Z-6d86",
+    "2026-11-23T02-25-15-019Z-dwcn",
+    "2026-11-23T02-25-14-004Z-8t44",
+]
+
+
+@pytest.fixture
+def express(make_client, tmp_path) -> Client:
+    """The application on a data directory that the Express server wrote."""
+    shutil.copytree(EXPRESS, tmp_path / "data")
+    return make_client()
+
+
+def test_files_of_the_express_server_are_listed_and_counted(express):
+    for backup, backup_id in zip(
+        express.get("/api/backup/list").json["backups"], EXPRESS_IDS, strict=True
+    ):
+        text = (EXPRESS / file_name(backup_id)).read_bytes()
+        document = json.loads(text)
+        assert backup == {
+            "id": backup_id,
+            "timestamp": document["timestamp"],
+            "clientTimestamp": document["clientTimestamp"],
+            "size": len(text),
+            "counts": {name: len(document["data"][name]) for name in CATEGORIES},
+        }
+
+
+def test_files_of_the_express_server_are_read_restored_and_deleted(express):
+    for backup_id in EXPRESS_IDS:
+        path = f"/api/backup/{backup_id}"
+        text = (EXPRESS / file_name(backup_id)).read_bytes()
+        assert express.get("/api/backup/latest").body == text
+        answer = express.get(path)
+        assert answer.body == text
+        assert express.get(path, Range="bytes=3-9").body == text[3:10]
+        assert express.get(path, If_None_Match=answer.headers["ETag"]).status == 304
+        assert express.post("/api/restore", {"backupId": backup_id}).body == text
+        chosen = express.post("/api/restore", {"backupId": backup_id, "items": ["compositions"]})
+        assert chosen.json == {
+            "id": backup_id,
+            "timestamp": json.loads(text)["timestamp"],
+            "data": {"compositions": json.loads(text)["data"]["compositions"]},
+        }
+        assert express.request("DELETE", path).json == {"deleted": True}
+        assert_error(express.get(path), 404)
+    assert express.listed() == []
+
+
+def test_new_backups_sort_among_those_of_the_express_server_by_time(express):
+    newer = express.upload({})["id"]
+    assert express.listed() == [newer, *EXPRESS_IDS]
+    assert express.get("/api/backup/latest").json["id"] == newer

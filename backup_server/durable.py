@@ -16,7 +16,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import ContextDecorator, contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 from weakref import finalize
@@ -89,10 +89,6 @@ class Directory:
             except OSError:
                 self._reopen()
 
-    def status(self) -> os.stat_result:
-        """Return the directory's own status."""
-        return os.fstat(self.descriptor)
-
     def names(self) -> list[str]:
         """List the directory's names, in no order."""
         try:
@@ -159,7 +155,7 @@ class Directory:
         A sweep spares it for as long as this process lives.
         """
         while True:
-            name = _temporary_name()
+            name = temporary_name()
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             descriptor = os.open(name, flags, FILE_MODE, dir_fd=self.descriptor)
             try:
@@ -184,43 +180,6 @@ class Directory:
     def nameless(self) -> BinaryIO:
         """Open a file without a name in the directory's file system."""
         return tempfile.TemporaryFile(dir=self.path, prefix=".upload-", suffix=".tmp")
-
-    def check_writable(self, name: str = ".") -> None:
-        """Raise Unavailable, which says what to do, if a directory here may not be written to."""
-        may = partial(os.access, name, dir_fd=self.descriptor)
-        if may(os.W_OK | os.X_OK) or not may(os.F_OK):
-            return
-        path, user = self.path / name, os.geteuid()
-        if os.fstatvfs(self.descriptor).f_flag & os.ST_RDONLY:
-            raise Unavailable(f"{path} cannot be written: its file system is read-only.")
-        raise Unavailable(
-            f"The storage directory {path} cannot be written by user {user}; "
-            f"if it is another user's, let root run: chown -R {user} {path}."
-        )
-
-    def is_searchable(self) -> bool:
-        """Tell whether this process may open what is in the directory."""
-        return os.access(".", os.X_OK, dir_fd=self.descriptor)
-
-    def check_links(self) -> None:
-        """Raise Unavailable if the file system has no hard links (FAT) or symbolic ones (CIFS)."""
-        here = self.descriptor
-        with self.temporary() as (_, name):
-            for kind, link in (
-                ("hard", partial(os.link, src_dir_fd=here, dst_dir_fd=here)),
-                ("symbolic", partial(os.symlink, dir_fd=here)),
-            ):
-                other = _temporary_name()
-                try:
-                    link(name, other)
-                except OSError as error:
-                    if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
-                        raise
-                    raise Unavailable(
-                        f"The file system of {self.path} has no {kind} links, which uploads need; "
-                        "use another one, such as ext4."
-                    ) from error
-                self.remove(other)
 
     def sweep(self) -> None:
         """Remove the temporary files of processes that are gone."""
@@ -276,6 +235,11 @@ def make_directory(path: Path) -> None:
     sync_directory(parent)
 
 
+def temporary_name() -> str:
+    """Return a new name for a file that a sweep may remove."""
+    return f".upload-{secrets.token_hex(8)}.tmp"
+
+
 def write(descriptor: int, data: bytes | memoryview) -> None:
     """Write all of these bytes at the file's offset."""
     left = memoryview(data)
@@ -290,10 +254,6 @@ def sync_directory(path: Path | str, dir_fd: int | None = None) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _temporary_name() -> str:
-    return f".upload-{secrets.token_hex(8)}.tmp"
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -60,7 +60,7 @@ class Heads:
     def ids(self) -> list[str]:
         """Return the ids of all files with a backup's name, oldest first; not to be changed."""
         with self._listing:
-            status, now = self._directory.status(), time.monotonic()
+            status, now = os.fstat(self._directory.descriptor), time.monotonic()
             if (stamp := _stamp(status)) != self._stamp:
                 self._stamp, self._first_seen, self._is_proved = stamp, now, False
             if not self._is_proved:
@@ -130,7 +130,8 @@ class Heads:
 
     def concerns_one_file(self, error: OSError) -> bool:
         """Tell whether an error is of one file alone, as a bad sector, so that others are read."""
-        return error.errno not in _OF_ALL_FILES and self._directory.is_searchable()
+        here = self._directory.descriptor
+        return error.errno not in _OF_ALL_FILES and os.access(".", os.X_OK, dir_fd=here)
 
     def _entry(self, backup_id: str) -> Entry:
         """Return a backup's entry: from the cache, if its file is certainly as it was."""

@@ -14,13 +14,9 @@ key, never across that of a document. What is not done: locking against programs
 directory behind the server's back, and repairing files.
 """
 
-import errno
 import io
 import logging
 import os
-import secrets
-import stat
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -30,13 +26,12 @@ from .document import Digest, Head, Receipt, Rendered, Upload
 from .durable import Directory, translate_os_errors
 from .errors import BackupError, DamagedBackup, Unavailable, UnknownBackup, UnusableBase
 from .heads import Heads
+from .health import Health
+from .keys import KEYS, Keys
 
 log = logging.getLogger("backup_server")
 
-_LAST_ID, _KEYS = ".last-id", ".keys"
-# What must fit for the server to be healthy: an ordinary upload, with what a copy-on-write file
-# system sets aside for its names.
-_PROBE_BYTES = 64 * 1024
+_LAST_ID = ".last-id"
 # The size of .last-id in bytes: more than the longest id.
 _LAST_ID_BYTES = 64
 # What is not larger is written in one call.
@@ -60,8 +55,8 @@ class Storage:
         self.directory = directory
         self._directory = Directory(directory)
         self.heads = Heads(self._directory)
-        self._has_links = False
-        self._probed = float("-inf")
+        self._keys = Keys(self._directory)
+        self._health = Health(self._directory)
 
     def prepare(self) -> None:
         """Make the directory if it is missing, and remove what killed servers left in it.
@@ -84,22 +79,7 @@ class Storage:
     def check(self) -> None:
         """Raise NoRoom or Unavailable unless all that an upload needs can be done now."""
         self._directory.check()
-        for name in (".", _KEYS):
-            self._directory.check_writable(name)
-        if time.monotonic() < self._probed + 1:
-            return  # anyone may ask, as often as they like
-        try:
-            os.close(self._directory.open(_LAST_ID, os.O_RDWR | os.O_CREAT))
-            if not self._has_links:
-                self._directory.check_links()
-                self._has_links = True
-            with self._directory.nameless() as file:
-                file.write(bytes(_PROBE_BYTES))
-            self._probed = time.monotonic()
-        except OSError as error:
-            # Many connections, which go away: nothing is wrong with the directory.
-            if error.errno not in (errno.EMFILE, errno.ENFILE):
-                raise
+        self._health.check(_LAST_ID, KEYS)
 
     @translate_os_errors("The backup could not be stored")
     def add(self, upload: Upload, key: str | None = None) -> tuple[Receipt, bool]:
@@ -230,15 +210,8 @@ class Storage:
         with self._directory.lock(_LAST_ID):
             if first := self._stored_with(key):
                 return first
-            self._link_key(key, backup_id)
-            try:
-                # First the key, and on the disk: what happens in between leaves a link that
-                # dangles, not a backup whose key is forgotten and which a retry stores again.
-                durable.sync_directory(_KEYS, dir_fd=self._directory.descriptor)
+            with self._keys.linked(key, ids.file_name(backup_id)):
                 self._publish(descriptor, temporary, backup_id)
-            except BaseException:
-                self._directory.remove(f"{_KEYS}/{key}")
-                raise
         return None
 
     def _confirm(self) -> None:
@@ -246,34 +219,9 @@ class Storage:
         self._directory.sync()
         self._directory.check()
 
-    def _link_key(self, key: str, backup_id: str) -> None:
-        name, here = f"{_KEYS}/{key}", self._directory.descriptor
-        while True:
-            try:
-                return os.symlink(f"../{ids.file_name(backup_id)}", name, dir_fd=here)
-            except FileExistsError:  # it leads nowhere
-                self._clear_way(name)
-            except (FileNotFoundError, NotADirectoryError):
-                self._clear_way(_KEYS)
-                os.mkdir(_KEYS, durable.DIRECTORY_MODE, dir_fd=here)
-                self._directory.sync()
-
-    def _clear_way(self, name: str) -> None:
-        """Remove a link that leads nowhere; what somebody else put in its place is moved aside."""
-        here = self._directory.descriptor
-        try:
-            is_link = stat.S_ISLNK(self._directory.stat(name).st_mode)
-        except FileNotFoundError:
-            return
-        if is_link:
-            self._directory.unlink(name)
-        else:
-            aside = f"{name}.{secrets.token_hex(4)}"
-            os.rename(name, aside, src_dir_fd=here, dst_dir_fd=here)
-
     def _stored_with(self, key: str) -> Receipt | None:
         """Return the receipt of the backup a key leads to, if that says it was stored with it."""
-        backup_id = self._target(key)
+        backup_id = ids.id_of(self._keys.file_of(key) or "")
         if backup_id is None:
             return None
         try:
@@ -287,23 +235,11 @@ class Storage:
             return None
         return head.receipt() if head.key == key else None
 
-    def _target(self, key: str) -> str | None:
-        """Return the id that a key leads to."""
-        try:
-            target = os.readlink(f"{_KEYS}/{key}", dir_fd=self._directory.descriptor)
-        except OSError as error:
-            # There is none, it is no link, or .keys is no directory.
-            if error.errno not in (errno.ENOENT, errno.EINVAL, errno.ENOTDIR, errno.ELOOP):
-                raise
-            return None
-        return ids.id_of(os.path.basename(target))
-
     def _forget(self, key: str, backup_id: str) -> None:
         """Remove the key of a deleted backup; should it stay, it dangles and counts for nothing."""
         try:
             with self._directory.lock(_LAST_ID):
-                if self._target(key) == backup_id:
-                    self._directory.unlink(f"{_KEYS}/{key}")
+                self._keys.forget(key, ids.file_name(backup_id))
         except OSError as error:
             log.error(".keys/%s stays, and leads nowhere: %s", key, error.strerror)
 

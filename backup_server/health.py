@@ -1,0 +1,76 @@
+"""Whether an upload can be stored now: tried, not computed."""
+
+import errno
+import os
+import time
+from functools import partial
+
+from .durable import Directory, temporary_name
+from .errors import Unavailable
+
+# What must fit: an ordinary upload, with what a copy-on-write file system sets aside for its names.
+_BYTES = 64 * 1024
+
+
+class Health:
+    """Tries on a directory what an upload needs. Methods raise OSError and Unavailable."""
+
+    def __init__(self, directory: Directory):
+        self._directory = directory
+        self._has_links = False
+        self._checked = float("-inf")
+
+    def check(self, lock_name: str, keys_name: str) -> None:
+        """Raise unless the directory and the one of the keys can be written, and there is room.
+
+        Once it succeeded it tries nothing for a second, since anyone may ask, as often as they like.
+        """
+        for name in (".", keys_name):
+            self._check_writable(name)
+        if time.monotonic() < self._checked + 1:
+            return
+        try:
+            os.close(self._directory.open(lock_name, os.O_RDWR | os.O_CREAT))
+            if not self._has_links:
+                self._check_links()
+                self._has_links = True
+            with self._directory.nameless() as file:
+                file.write(bytes(_BYTES))
+            self._checked = time.monotonic()
+        except OSError as error:
+            # Many connections, which go away: nothing is wrong with the directory.
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+
+    def _check_writable(self, name: str) -> None:
+        may = partial(os.access, name, dir_fd=self._directory.descriptor)
+        if may(os.W_OK | os.X_OK) or not may(os.F_OK):
+            return
+        path, user = self._directory.path / name, os.geteuid()
+        if os.fstatvfs(self._directory.descriptor).f_flag & os.ST_RDONLY:
+            raise Unavailable(f"{path} cannot be written: its file system is read-only.")
+        raise Unavailable(
+            f"The storage directory {path} cannot be written by user {user}; "
+            f"if it is another user's, let root run: chown -R {user} {path}."
+        )
+
+    def _check_links(self) -> None:
+        """Raise Unavailable if the file system has no hard links (FAT) or symbolic ones (CIFS)."""
+        here = self._directory.descriptor
+        kinds = {
+            "hard": partial(os.link, src_dir_fd=here, dst_dir_fd=here),
+            "symbolic": partial(os.symlink, dir_fd=here),
+        }
+        with self._directory.temporary() as (_, name):
+            for kind, link in kinds.items():
+                other = temporary_name()
+                try:
+                    link(name, other)
+                except OSError as error:
+                    if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+                        raise
+                    raise Unavailable(
+                        f"The file system of {self._directory.path} has no {kind} links, which "
+                        "uploads need; use another one, such as ext4."
+                    ) from error
+                self._directory.remove(other)

@@ -31,8 +31,6 @@ _TEMPORARY = re.compile(r"\.upload-[0-9a-z_]{8,32}\.tmp", re.ASCII)
 # Not all bytes in one call: the kernel would look for as much memory in one piece, and clear it.
 _WRITE_BYTES = 256 * 1024
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# The file behind a descriptor is gone from its server, not from the path (NFS, FUSE).
-_STALE = (errno.EBADF, errno.EBADFD, errno.ESTALE, errno.ENOTCONN)
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Neither a link, which leads elsewhere, nor a pipe, which blocks, is a file of this directory.
 _FILE_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -41,8 +39,8 @@ _FILE_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 class translate_os_errors(ContextDecorator):
     """Turn an OSError into NoRoom where the disk or a quota is full, or else into Unavailable.
 
-    ``what`` begins the sentence. No generator: on Python 3.12 and 3.13 an exception caught in a
-    generator refers to itself, and keeps the upload in its traceback until garbage is collected.
+    ``what`` begins the error's sentence. Not made of a generator: on Python 3.12 and 3.13 an
+    exception caught in a generator refers to itself, and would keep its upload in memory.
     """
 
     def __init__(self, what: str):
@@ -103,7 +101,7 @@ class Directory:
             raise
 
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
-        """Open a regular file; raise OSError with EINVAL for anything else of this name."""
+        """Open a regular file; raise OSError, with EINVAL where something else has the name."""
         descriptor = os.open(name, flags | _FILE_FLAGS, FILE_MODE, dir_fd=self.descriptor)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -123,13 +121,7 @@ class Directory:
 
     def sync(self) -> None:
         """Make all names of the directory durable as they are."""
-        try:
-            os.fsync(self.descriptor)
-        except OSError as error:
-            if error.errno not in _STALE:
-                raise
-            self._reopen()
-            os.fsync(self.descriptor)
+        sync_directory(".", dir_fd=self.descriptor)
 
     @contextmanager
     def lock(self, name: str) -> Iterator[int]:
@@ -187,9 +179,7 @@ class Directory:
             try:
                 descriptor = self.open(name, os.O_RDWR)
             except OSError as error:
-                if (
-                    error.errno == errno.ELOOP
-                ):  # a symbolic link that only tried whether there are any
+                if error.errno == errno.ELOOP:  # a link, made to try whether there can be any
                     self.remove(name)
                 elif error.errno != errno.ENOENT:
                     log.error("%s cannot be removed: %s", name, error.strerror)
@@ -201,6 +191,15 @@ class Directory:
             finally:
                 os.close(descriptor)
 
+    def remove(self, name: str) -> None:
+        """Remove a name; a failure is logged, since it undoes nothing that was done."""
+        try:
+            self.unlink(name)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.error("%s stays until the next start: %s", name, error.strerror)
+
     def _reopen(self) -> None:
         """Open the directory anew, under the number that other threads may be using."""
         descriptor = os.open(self.path, _DIRECTORY_FLAGS)
@@ -210,15 +209,6 @@ class Directory:
             os.dup2(descriptor, self.descriptor, inheritable=False)
         finally:
             os.close(descriptor)
-
-    def remove(self, name: str) -> None:
-        """Remove a name; a failure is logged, since it undoes nothing that was done."""
-        try:
-            self.unlink(name)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            log.error("%s stays until the next start: %s", name, error.strerror)
 
 
 def make_directory(path: Path) -> None:

@@ -23,7 +23,7 @@ class Health:
     def check(self, lock_name: str, keys_name: str) -> None:
         """Raise unless the directory and the one of the keys can be written, and there is room.
 
-        Once it succeeded it tries nothing for a second, since anyone may ask, as often as they like.
+        After a success it tries nothing for a second: anyone may ask, as often as they like.
         """
         for name in (".", keys_name):
             self._check_writable(name)

@@ -304,17 +304,6 @@ def test_a_directory_that_fails_under_its_descriptor_is_opened_anew(storage, fai
     assert set(backups_in(storage.directory)) < set(directory.names())
 
 
-def test_a_sync_that_fails_for_a_stale_descriptor_is_made_on_a_new_one(storage, fail):
-    directory = Directory(storage.directory)
-    directory.check()
-    hits = fail("fsync", ESTALE, 1)
-    directory.sync()
-    assert hits
-    fail("fsync", EIO, 1)  # the kernel reports a lost write once: another sync would succeed
-    with pytest.raises(OSError, match="Input/output"):
-        directory.sync()
-
-
 # --- many at once ---------------------------------------------------------------------------------
 
 

@@ -1,63 +1,50 @@
-"""The storage directory: ids, keys, durability, and what killed servers leave."""
+"""The backups of one directory: ids, keys, readers, and many threads and processes at once."""
 
 import fcntl
 import itertools
 import json
+import multiprocessing
 import os
-import re
-import shutil
 import signal
-import subprocess
-import sys
+import stat
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from faults.test_environment import mounted
-from faults.tracing import worker_of
-from support import assert_error, backups_in, require_tool, strays_in, wait_until
+from support import assert_error, backups_in, strays_in, wait_until
 
+from backup_server import storage as storage_module
 from backup_server.document import check_upload
+from backup_server.errors import Unavailable, UnknownBackup
 from backup_server.ids import file_name
 from backup_server.storage import Storage
+
+KEY = "key-of-this-upload"
+#: Processes of a fresh interpreter: forks of a process with threads may hang.
+PROCESSES = multiprocessing.get_context("spawn")
 
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
     storage = Storage(tmp_path / "data")
     storage.prepare()
-    return storage
+    yield storage
+    assert strays_in(storage.directory) == []
 
 
 def add(storage: Storage, key: str | None = None, body: bytes = b"{}") -> str:
     return storage.add(check_upload(body), key)[0].id
 
 
+def ahead(hours: int) -> str:
+    """Return an id of a clock that goes ahead."""
+    return (datetime.now(UTC) + timedelta(hours=hours)).strftime("%Y-%m-%dT%H-%M-%S")
+
+
 # --- ids ------------------------------------------------------------------------------------------
-
-
-def test_ids_are_unique_and_in_order_across_threads_workers_and_servers(start_server):
-    servers = [start_server(WEB_CONCURRENCY="2"), start_server()]
-
-    def upload(n: int) -> tuple[float, float, str]:
-        began = time.monotonic()
-        backup_id = servers[n % 2].upload({"atoms": [n]})["id"]
-        return began, time.monotonic(), backup_id
-
-    with ThreadPoolExecutor(8) as pool:
-        uploads = list(pool.map(upload, range(160)))
-    ids = [backup_id for _, _, backup_id in uploads]
-    assert len(set(ids)) == len(ids)
-    # One that began after another was answered was made later, and has a greater id.
-    for (_, ended, earlier), (began, _, later) in itertools.permutations(uploads, 2):
-        if ended < began:
-            assert earlier < later
-    assert servers[0].listed() == servers[1].listed() == sorted(ids, reverse=True)
-    stored = {json.loads(text)["id"]: text for text in backups_in(servers[0].data_dir).values()}
-    for n, (_, _, backup_id) in enumerate(uploads):
-        assert json.loads(stored[backup_id])["data"]["atoms"] == [n]
 
 
 def test_a_second_backup_in_the_same_second_gets_a_suffix(storage):
@@ -68,199 +55,308 @@ def test_a_second_backup_in_the_same_second_gets_a_suffix(storage):
     assert ids == sorted(ids)
 
 
-def test_ids_go_on_where_they_were_after_a_restart(start_server):
-    server = start_server()
-    for _ in range(3):
-        last = server.upload({})["id"]
-        server.kill()
-        assert server.start().upload({})["id"] > last
-
-
-def ahead(hours: int) -> str:
-    """Return an id of a clock that goes ahead."""
-    return (datetime.now(UTC) + timedelta(hours=hours)).strftime("%Y-%m-%dT%H-%M-%S")
-
-
-def test_order_is_kept_when_the_clock_has_been_set_back(storage):
+def test_order_is_kept_when_the_clock_has_been_set_back_and_the_log_says_so(storage, caplog):
+    storage_module.log.addHandler(caplog.handler)
     (storage.directory / ".last-id").write_text(f"{ahead(5)}\n")
-    first, second = add(storage), add(storage)
+    try:
+        first, second = add(storage), add(storage)
+    finally:
+        storage_module.log.removeHandler(caplog.handler)
     assert ahead(4) < first < second
     file, head = storage.open_latest()
     file.close()
     assert head.id == second
+    assert f"ids run ahead of the clock: {second}" in caplog.text
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\0" * 32, b"nonsense\n", b"\xff" * 64])
-def test_order_is_kept_when_the_record_of_the_last_id_is_lost(storage, content):
-    first = storage.directory / file_name(add(storage))
-    first.rename(first.with_name(file_name(ahead(5))))
+@pytest.mark.parametrize(
+    "content", [None, b"", b"\0" * 32, b"nonsense\n", b"\xff" * 64, b"x" * 5_000_000]
+)
+@pytest.mark.parametrize("restarted", [True, False])
+def test_order_is_kept_when_the_record_of_the_last_id_is_lost(storage, content, restarted):
+    newest = storage.directory / file_name(add(storage))
+    newest.rename(newest.with_name(file_name(ahead(5))))
     if content is None:
         (storage.directory / ".last-id").unlink()
     else:
         (storage.directory / ".last-id").write_bytes(content)
+    if restarted:
+        storage = Storage(storage.directory)
+        storage.prepare()
     second, third = add(storage), add(storage)
     assert ahead(4) < second < third
 
 
-@pytest.mark.parametrize("key", [None, "key-of-this-upload"])
-def test_a_name_that_is_taken_is_never_overwritten(storage, key):
+@pytest.mark.parametrize("record", [None, "2020-01-01T00-00-00\n"])
+def test_ids_follow_the_newest_file_after_a_start(storage, record):
+    """As after a power cut, by which the record may be older than the files, and the clock, too."""
+    newest = storage.directory / file_name(add(storage))
+    newest.rename(newest.with_name(file_name(ahead(5))))
+    if record:
+        (storage.directory / ".last-id").write_text(record)
+    storage.prepare()
+    assert add(storage) > ahead(4)
+
+
+def test_ids_are_of_the_present_again_once_files_of_the_future_and_the_record_are_gone(storage):
+    add(storage)
+    (storage.directory / ".last-id").write_text("2999-01-01T00-00-00\n")
+    future = add(storage)
+    assert future.startswith("2999")
+    storage.delete(future)
+    (storage.directory / ".last-id").unlink()
+    assert add(storage) < ahead(1)
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_a_name_that_is_taken_is_never_overwritten(storage, monkeypatch, key):
     """As when files were copied in that this directory's servers know nothing of."""
     last = ahead(5)
     (storage.directory / ".last-id").write_text(f"{last}\n")
-    for n in range(1, 4):
+    for n in range(1, 500):
         (storage.directory / file_name(f"{last}-{n:04}")).write_bytes(b"someone else's")
     before = backups_in(storage.directory)
+    syncs, sync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: syncs.append(sync(descriptor)))
     backup_id = add(storage, key, b'{"atoms":["mine"]}')
+    assert backup_id == f"{last}-0500"
+    assert len(syncs) <= 6, "many files that are in the way cost no more than one"
     after = backups_in(storage.directory)
     assert before.items() <= after.items()
     assert json.loads(after[file_name(backup_id)])["data"]["atoms"] == ["mine"]
     assert len(after) == len(before) + 1
     if key:
         assert storage.find(key).id == backup_id
-    assert strays_in(storage.directory) == []
 
 
-def test_who_waits_for_a_lock_that_is_removed_meanwhile_takes_the_new_one(storage):
-    """Or two who each have the lock of a file of their own would store one key twice."""
-    path = storage.directory / ".last-id"
-    with open(path, "w") as file, ThreadPoolExecutor(1) as pool:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        waiting = pool.submit(add, storage)
-        time.sleep(0.05)
-        path.unlink()
-        fcntl.flock(file, fcntl.LOCK_UN)
-        backup_id = waiting.result(10)
-        assert path.read_text().strip() == backup_id
+def test_an_id_costs_no_look_at_the_directory(storage, monkeypatch):
+    add(storage, "the-first-makes-dot-keys")
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, lambda *_: pytest.fail("the directory was read"))
+    add(storage)
+    add(storage, KEY)
 
 
-def test_many_files_copied_in_with_later_ids_cost_an_upload_no_more_than_one(storage, monkeypatch):
-    last = ahead(5)
-    (storage.directory / ".last-id").write_text(f"{last}\n")
-    for n in range(1, 500):
-        (storage.directory / file_name(f"{last}-{n:04}")).touch()
-    syncs, sync = [], os.fsync
-    monkeypatch.setattr(os, "fsync", lambda descriptor: syncs.append(sync(descriptor)))
-    assert add(storage) == f"{last}-0500"
-    assert len(syncs) <= 3
+# --- keys -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"x" * 5_000_000, b"\xff" * 64], ids=["empty", "huge", "no text"]
+    "target", ["../" + file_name("2026-02-01T10-54-27"), "/etc/passwd", "../../secret", "nothing"]
 )
-def test_an_id_costs_no_look_at_the_directory(storage, monkeypatch, content):
-    (storage.directory / ".last-id").write_bytes(content)
-    add(storage)
-
-    def look(*arguments):
-        raise AssertionError("the directory was read")
-
-    for name in ("listdir", "scandir"):
-        monkeypatch.setattr(os, name, look)
-    add(storage)
-    add(storage, "key-of-this-upload")
+def test_a_key_that_leads_to_no_backup_is_free(storage, target):
+    """As when its owner died before its backup got its name."""
+    (storage.directory.parent / "secret").write_text("{}")
+    (storage.directory / ".keys").mkdir()
+    (storage.directory / ".keys" / KEY).symlink_to(target)
+    assert storage.find(KEY) is None
+    assert add(storage, KEY) == add(storage, KEY) == storage.find(KEY).id
 
 
-# --- durability -----------------------------------------------------------------------------------
+def test_a_key_leads_to_no_backup_that_was_stored_with_another(storage):
+    first = add(storage, "key-of-another-one")
+    (storage.directory / ".keys" / KEY).symlink_to(f"../{file_name(first)}")
+    assert storage.find(KEY) is None
+    assert add(storage, KEY) != first
 
 
-@pytest.fixture
-def traced(start_server, tmp_path):
-    """A server under strace, and the system calls it has made, a line each, that tell the order."""
-    require_tool("strace")
-    path = tmp_path / "calls"
-    calls = (
-        "fsync,fdatasync,link,linkat,symlink,symlinkat,unlink,unlinkat,sendto,sendmsg,write,rename"
-    )
-    command = ["strace", "-D", "-f", "-y", "-s", "80", "-e", f"trace={calls}", "-o", str(path)]
-    server = start_server(command=[*command, sys.executable, "-m", "backup_server"])
-    return server, path.read_text
+def test_a_key_is_forgotten_with_its_file_however_that_went(storage):
+    first = add(storage, KEY)
+    (storage.directory / file_name(first)).unlink()
+    assert storage.find(KEY) is None
+    second = add(storage, KEY)
+    storage.delete(second)
+    assert storage.find(KEY) is None
+    assert os.listdir(storage.directory / ".keys") == []
+    assert len({first, second, add(storage, KEY)}) == 3
 
 
-def order(calls: str, *patterns: str) -> None:
-    """Check that there is a line for each pattern, in this order."""
-    lines, at = calls.splitlines(), 0
-    for pattern in patterns:
-        found = [n for n in range(at, len(lines)) if re.search(pattern, lines[n])]
-        assert found, f"no {pattern} after line {at} of:\n{calls}"
-        at = found[0] + 1
+def test_deleting_another_backup_forgets_no_key(storage):
+    first = add(storage, KEY)
+    storage.delete(add(storage))
+    storage.delete(add(storage, "key-of-another-one"))
+    assert storage.find(KEY).id == first
 
 
-DATA = r"[^>]*/data"
+def make(path: Path, kind: str) -> None:
+    {
+        "file": lambda: path.write_text("mine"),
+        "directory": path.mkdir,
+        "pipe": lambda: os.mkfifo(path),
+        "dangling link": lambda: path.symlink_to("nowhere"),
+    }[kind]()
 
 
-def test_a_repeated_upload_is_synced_before_it_is_answered_too(traced):
-    """Its first answer may never have been sent, by a server that was killed before its sync."""
-    server, calls = traced
-    server.upload({}, "?key=key-of-this-upload")
-    began = len(calls())
-    assert server.post("/api/backup?key=key-of-this-upload", {}).status == 200
-    order(calls()[began:], rf"fsync\(\d+<{DATA}>", r"send.*HTTP/1\.1 200")
+@pytest.mark.parametrize("kind", ["file", "directory", "pipe"])
+def test_what_is_in_the_way_of_a_key_is_moved_aside(storage, kind):
+    way = storage.directory / ".keys" / KEY
+    way.parent.mkdir()
+    make(way, kind)
+    first = add(storage, KEY)
+    assert add(storage, KEY) == first
+    assert len(list(way.parent.glob(f"{KEY}.*"))) == 1
 
 
-def test_a_deletion_is_synced_before_it_is_answered(traced):
-    server, calls = traced
-    backup_id = server.upload({})["id"]
-    began = len(calls())
-    assert server.request("DELETE", f"/api/backup/{backup_id}").status == 200
-    order(
-        calls()[began:],
-        rf"unlink(at)?\(.*backup-{backup_id}\.json",
-        rf"fsync\(\d+<{DATA}>",
-        r"send.*HTTP/1\.1 200",
-    )
+@pytest.mark.parametrize("kind", ["file", "pipe", "dangling link"])
+def test_what_is_in_the_way_of_the_keys_is_passed_over(storage, kind):
+    make(storage.directory / ".keys", kind)
+    storage.delete(add(storage, "key-of-another-one"))
+    first = add(storage, KEY)
+    assert add(storage, KEY) == first
+    for path in storage.directory.glob(".keys.*"):
+        path.unlink()
 
 
-def test_a_reader_sees_all_of_a_backup_or_nothing_while_others_are_stored(start_server):
-    servers = [start_server(), start_server()]
-    body = {"atoms": ["x" * 2_000_000], "snapshots": [1]}
-    seen = set()
-    with ThreadPoolExecutor(2) as pool:
-        uploads = [pool.submit(servers[0].upload, body) for _ in range(12)]
-        while not all(upload.done() for upload in uploads):
-            for backup in servers[1].get("/api/backup/list").json["backups"]:
-                if backup["id"] not in seen:
-                    seen.add(backup["id"])
-                    document = servers[1].get(f"/api/backup/{backup['id']}")
-                    assert len(document.body) == backup["size"]
-                    assert document.json["data"]["snapshots"] == [1]
-            for path in servers[0].data_dir.glob("backup-*"):
-                json.loads(path.read_bytes())
-    assert seen
+@pytest.mark.parametrize("kind", ["directory", "pipe", "dangling link", "link"])
+def test_a_last_id_that_is_no_file_is_named_and_not_followed(storage, tmp_path, kind):
+    last_id, mine = storage.directory / ".last-id", tmp_path / "mine.txt"
+    mine.write_text("somebody's own")
+    last_id.unlink()
+    last_id.symlink_to(mine) if kind == "link" else make(last_id, kind)
+    fresh = Storage(storage.directory)
+    for call in (fresh.check, lambda: add(fresh)):
+        with pytest.raises(Unavailable, match=r"\.last-id"):
+            call()
+    assert mine.read_text() == "somebody's own"
 
 
-# --- what killed servers leave --------------------------------------------------------------------
+# --- deleting -------------------------------------------------------------------------------------
 
 
-def test_what_a_killed_server_left_is_swept_at_the_next_start(start_server, tmp_path, sample):
-    server = start_server()
-    server.upload(sample)
-    server.kill()
-    for n in range(3):
-        (tmp_path / "data" / f".upload-{n:016x}.tmp").write_bytes(b"half a backup")
-    before = backups_in(server.data_dir)
-    server.start()
-    assert strays_in(server.data_dir) == []
-    assert backups_in(server.data_dir) == before
+@pytest.mark.parametrize("text", [b"", b"{", b'{"id":"x"}', b"\xff" * 5000])
+def test_what_cannot_be_read_can_be_deleted(storage, text):
+    path = storage.directory / file_name("2026-02-01T10-54-27")
+    path.write_bytes(text)
+    storage.delete("2026-02-01T10-54-27")
+    assert not path.exists()
+    with pytest.raises(UnknownBackup):
+        storage.delete("2026-02-01T10-54-27")
 
 
-def test_servers_that_start_all_the_time_disturb_no_upload(storage):
-    """A sweep may take a file for abandoned in the moment between its creation and its lock."""
-    stop = False
+@pytest.mark.parametrize("key", [None, KEY])
+def test_deleting_needs_no_room_for_a_lock_that_is_missing(storage, monkeypatch, key):
+    backup_id = add(storage, key)
+    (storage.directory / ".last-id").unlink()
+    open_ = os.open
 
-    def sweep():
-        while not stop:
-            Storage(storage.directory).prepare()
+    def full(path, flags, *rest, **options):
+        if flags & os.O_CREAT:
+            raise OSError(28, "No space left on device", path)
+        return open_(path, flags, *rest, **options)
 
-    with ThreadPoolExecutor(3) as pool:
-        sweepers = [pool.submit(sweep) for _ in range(2)]
+    monkeypatch.setattr(os, "open", full)
+    storage.delete(backup_id)
+    assert backups_in(storage.directory) == {}
+    assert storage.find(KEY) is None
+
+
+def test_of_many_who_delete_one_backup_one_is_told_so(storage):
+    storages = [storage, Storage(storage.directory)]
+
+    def delete(n: int, backup_id: str) -> bool:
         try:
-            ids = [add(storage) for _ in range(200)]
-        finally:
-            stop = True
-        for sweeper in sweepers:
-            sweeper.result(10)
-    assert storage.heads.ids() == ids
-    assert strays_in(storage.directory) == []
+            return storages[n % 2].delete(backup_id) is None
+        except UnknownBackup:
+            return False
+
+    for _ in range(10):
+        backup_id = add(storage, KEY)
+        with ThreadPoolExecutor(6) as pool:
+            assert sum(pool.map(delete, range(6), [backup_id] * 6)) == 1
+
+
+def test_a_reader_that_has_a_backup_open_gets_all_of_it(storage):
+    backup_id = add(storage, None, b'{"atoms":["%s"]}' % (b"x" * 3_000_000))
+    text = backups_in(storage.directory)[file_name(backup_id)]
+    file, head = storage.open(backup_id)
+    storage.delete(backup_id)
+    with file:
+        assert file.read() == text
+    assert head.size == len(text)
+
+
+# --- many at once ---------------------------------------------------------------------------------
+
+
+def store(directory: Path, number: int, keys: list[str | None]) -> list[tuple]:
+    """Store a backup for each key; return when each began and ended, its id and what is in it."""
+    storage, stored = Storage(directory), []
+    storage.prepare()
+    for n, key in enumerate(keys):
+        began, atom = time.monotonic(), f"{number}-{n}"
+        receipt, is_new = storage.add(check_upload(b'{"atoms":["%s"]}' % atom.encode()), key)
+        stored.append((began, time.monotonic(), receipt.id, atom, is_new))
+    return stored
+
+
+def test_ids_are_unique_and_in_order_across_threads_and_processes(storage):
+    with PROCESSES.Pool(3) as pool, ThreadPoolExecutor(3) as threads:
+        work = [(storage.directory, number, [None] * 25) for number in range(6)]
+        others = pool.starmap_async(store, work[:3])
+        uploads = [*threads.map(lambda arguments: store(*arguments), work[3:])]
+        uploads = list(itertools.chain(*uploads, *others.get(60)))
+    ids = [backup_id for _, _, backup_id, _, _ in uploads]
+    assert len(set(ids)) == len(ids) == 150
+    # One that began after another was answered was made later, and has a greater id.
+    for (_, ended, earlier, *_), (began, _, later, *_) in itertools.permutations(uploads, 2):
+        if ended < began:
+            assert earlier < later
+    assert storage.heads.ids() == sorted(ids)
+    files = backups_in(storage.directory)
+    for _, _, backup_id, atom, _ in uploads:
+        assert json.loads(files[file_name(backup_id)])["data"]["atoms"] == [atom]
+
+
+def test_one_key_is_stored_once_by_however_many_processes_and_threads(storage):
+    keys = [f"key-of-upload-{n:04}" for n in range(15)]
+    with PROCESSES.Pool(2) as pool, ThreadPoolExecutor(3) as threads:
+        work = [(storage.directory, number, keys) for number in range(5)]
+        others = pool.starmap_async(store, work[:2])
+        uploads = [*threads.map(lambda arguments: store(*arguments), work[2:]), *others.get(60)]
+    assert len(backups_in(storage.directory)) == len(keys)
+    for attempts in zip(*uploads, strict=True):
+        assert sum(is_new for *_, is_new in attempts) == 1
+        assert len({backup_id for _, _, backup_id, *_ in attempts}) == 1
+
+
+def store_until_killed(directory: Path) -> None:
+    storage = Storage(directory)
+    for number in itertools.count():
+        add(storage, f"key-of-upload-{number:04}", b'{"atoms":["%s"]}' % (b"x" * 200_000))
+
+
+def test_a_process_that_is_killed_leaves_whole_backups_and_its_keys_work(storage):
+    for _ in range(2):
+        process = PROCESSES.Process(target=store_until_killed, args=(storage.directory,))
+        process.start()
+        count = len(os.listdir(storage.directory))
+        wait_until(lambda n=count + 3: len(os.listdir(storage.directory)) > n)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        storage.sweep()
+        assert strays_in(storage.directory) == []
+        for text in backups_in(storage.directory).values():
+            assert json.loads(text)["data"]["atoms"] == ["x" * 200_000]
+        assert len(storage.page(None, None)[0]) == len(backups_in(storage.directory))
+    count = len(backups_in(storage.directory))
+    for number in range(count):
+        assert storage.find(f"key-of-upload-{number:04}"), "no key has two backups, or none"
+
+
+def test_a_reader_sees_all_of_a_backup_or_nothing_while_others_are_stored(storage):
+    reader, seen = Storage(storage.directory), set()
+    body = b'{"atoms":["%s"],"snapshots":[1]}' % (b"x" * 1_000_000)
+    with ThreadPoolExecutor(2) as pool:
+        uploads = [pool.submit(add, storage, None, body) for _ in range(12)]
+        while not all(upload.done() for upload in uploads):
+            for text in backups_in(storage.directory).values():
+                assert json.loads(text)["data"]["snapshots"] == [1]
+            for entry in reader.page(None, None)[0]:
+                listed = json.loads(entry)
+                file, head = reader.open(listed["id"])
+                with file:
+                    assert len(file.read()) == listed["size"] == head.size
+                seen.add(listed["id"])
+    assert seen
 
 
 def test_an_upload_waits_for_the_one_lock_that_orders_all_servers(storage):
@@ -274,215 +370,75 @@ def test_an_upload_waits_for_the_one_lock_that_orders_all_servers(storage):
         assert waiting.result(10)
 
 
-# --- keys -----------------------------------------------------------------------------------------
+def test_the_lock_is_free_while_a_document_is_synced(storage, monkeypatch):
+    sync, syncing, synced = os.fsync, threading.Event(), threading.Event()
+
+    def slow(descriptor):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and not syncing.is_set():
+            syncing.set()
+            assert synced.wait(10), "the other upload waits for this one's sync"
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    with ThreadPoolExecutor(1) as pool:
+        slow_one = pool.submit(add, storage, KEY)
+        assert syncing.wait(10)
+        add(storage, "key-of-another-one")
+        synced.set()
+        slow_one.result(10)
 
 
-def test_a_key_whose_owner_died_before_its_backup_got_its_name_is_free(storage):
-    key = "key-of-this-upload"
-    (storage.directory / ".keys").mkdir()
-    (storage.directory / ".keys" / key).symlink_to("../" + file_name("2026-02-01T10-54-27"))
-    assert storage.find(key) is None
-    first = add(storage, key)
-    assert add(storage, key) == first == storage.find(key).id
+# --- what is whose, and health --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("target", ["/etc/passwd", "../../secret.json", "nothing"])
-def test_a_key_that_leads_elsewhere_leads_nowhere(storage, target):
-    key = "key-of-this-upload"
-    (storage.directory.parent / "secret.json").write_text("{}")
-    (storage.directory / ".keys").mkdir()
-    (storage.directory / ".keys" / key).symlink_to(target)
-    assert storage.find(key) is None
-    assert add(storage, key) == storage.find(key).id
-
-
-def test_a_key_is_forgotten_with_its_file_however_that_went(storage):
-    key = "key-of-this-upload"
-    first = add(storage, key)
-    (storage.directory / file_name(first)).unlink()
-    assert storage.find(key) is None
-    second = add(storage, key)
-    storage.delete(second)
-    assert storage.find(key) is None
-    assert os.listdir(storage.directory / ".keys") == []
-    assert len({first, second, add(storage, key)}) == 3
-
-
-def test_deleting_another_backup_forgets_no_key(storage):
-    first = add(storage, "key-of-this-upload")
-    storage.delete(add(storage))
-    storage.delete(add(storage, "key-of-another-one"))
-    assert storage.find("key-of-this-upload").id == first
-
-
-@pytest.mark.parametrize("moment", [signal.SIGKILL, signal.SIGTERM])
-def test_a_key_holds_when_the_server_ends_before_it_answers(start_server, moment):
-    """The client does not know whether it was stored, sends again, and it is stored once."""
-    server = start_server()
-    query = "?key=key-of-this-upload"
-    body = {"atoms": ["x" * 3_000_000]}
-    for _ in range(4):
-        with ThreadPoolExecutor(1) as pool:
-            attempt = pool.submit(server.upload, body, query)
-            time.sleep(0.02)
-            os.killpg(server.process.pid, moment)
-            server.process.wait(30)
-            attempt.exception()
-        server.start()
-    receipt = server.post(f"/api/backup{query}", body).json
-    assert server.listed() == [receipt["id"]]
-    assert strays_in(server.data_dir) == []
-
-
-# --- what is whose --------------------------------------------------------------------------------
-
-
-def test_files_and_directories_are_the_servers_users_alone(start_server, sample):
-    server = start_server()
-    server.upload(sample, "?key=0123456789abcdef")
-    paths = [server.data_dir, *server.data_dir.iterdir()]
+def test_files_and_directories_are_the_servers_users_alone(storage):
+    add(storage, KEY)
+    paths = [storage.directory, *storage.directory.iterdir()]
     modes = {path.name: path.stat().st_mode & 0o777 for path in paths}
     assert {modes.pop("data"), modes.pop(".keys")} == {0o700}
     assert set(modes.values()) == {0o600}
 
 
-def test_what_exists_keeps_its_mode(tmp_path):
-    (tmp_path / "data").mkdir(mode=0o755)
-    Storage(tmp_path / "data").prepare()
-    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o755
+def test_health_leaves_the_directory_as_it_is(storage):
+    before = os.stat(storage.directory).st_mtime_ns, sorted(os.listdir(storage.directory))
+    storage.check()
+    Storage(storage.directory).heads.ids()
+    after = os.stat(storage.directory).st_mtime_ns, sorted(os.listdir(storage.directory))
+    assert after == before
 
 
-def test_directories_that_are_made_are_synced_into_those_above(tmp_path):
-    script = "import sys, pathlib; from backup_server.storage import Storage;"
-    script += "Storage(pathlib.Path(sys.argv[1])).prepare()"
-    log = tmp_path / "log"
-    command = [require_tool("strace"), "-f", "-y", "-o", str(log), "-e", "trace=mkdir,fsync"]
-    directory = tmp_path / "parent" / "data"
-    subprocess.run([*command, sys.executable, "-c", script, str(directory)], check=True)
-    calls = re.findall(r"(mkdir|fsync)\((?:\d+<|\")(.*?)[>\"]", log.read_text())
-    assert [(name, path) for name, path in calls if str(tmp_path) in path] == [
-        ("mkdir", str(directory.parent)),
-        ("fsync", str(tmp_path)),
-        ("mkdir", str(directory)),
-        ("fsync", str(directory.parent)),
-    ]
-    assert directory.parent.stat().st_mode & 0o777 == 0o700
-    # Whoever made it the last time may have been killed before that.
-    subprocess.run([*command, sys.executable, "-c", script, str(directory)], check=True)
-    assert f"<{directory.parent}>" in log.read_text()
+@pytest.mark.parametrize(("flag", "words"), [(0, "chown -R"), (os.ST_RDONLY, "read-only")])
+@pytest.mark.parametrize("place", [".", ".keys"])
+def test_health_says_why_a_directory_cannot_be_written(client, monkeypatch, place, flag, words):
+    client.upload({}, f"?key={KEY}")
+    access, statvfs = os.access, os.fstatvfs
 
+    def refuse(path, mode, **options):
+        return access(path, mode, **options) and not (path == place and mode & os.W_OK)
 
-@pytest.mark.parametrize("when", ["before the start"])
-def test_new_ids_are_greater_than_those_of_files_that_were_copied_in(
-    start_server, tmp_path, sample, when
-):
-    server = start_server()
-    path = server.data_dir / file_name(server.upload(sample)["id"])
-    if when == "before the start":
-        server.stop()
-    later = ahead(1)
-    (server.data_dir / file_name(later)).write_bytes(path.read_bytes())
-    if when == "before the start":
-        server.start()
-    else:
-        assert server.listed()[0] == later
-    newest = server.upload(sample)["id"]
-    assert newest > later
-    assert server.listed()[0] == newest
-    assert "ahead of the clock" in server.log
+    def flagged(descriptor):
+        fields = [*statvfs(descriptor)]
+        fields[8] = flag
+        return os.statvfs_result(fields)
 
-
-def test_what_a_worker_left_that_was_killed_alone_is_swept_by_the_next(start_server):
-    server = start_server(WEB_CONCURRENCY="1")
-    stray = server.data_dir / ".upload-0123456789abcdef.tmp"
-    stray.touch()
-    os.kill(worker_of(server), signal.SIGKILL)
-    wait_until(lambda: not stray.exists())
-
-
-def test_what_is_in_the_way_of_a_key_is_passed_over(start_server, sample):
-    server = start_server()
-    server.upload(sample, "?key=0123456789abcdef")
-    for place in ("file", "directory", "pipe"):
-        way = server.data_dir / ".keys" / f"key-of-this-{place}"
-        make(way, place)
-        receipt = server.upload(sample, f"?key={way.name}")
-        again = server.post(f"/api/backup?key={way.name}", sample)
-        assert (again.status, again.json) == (200, receipt)
-        assert [path for path in way.parent.glob(f"{way.name}.*")], "it was moved, not removed"
-
-
-@pytest.mark.parametrize("place", ["file", "pipe", "dangling link"])
-def test_what_is_in_the_way_of_the_keys_is_passed_over(start_server, sample, place):
-    server = start_server()
-    keys = server.data_dir / ".keys"
-    receipt = server.upload(sample, "?key=0123456789abcdef")
-    shutil.rmtree(keys)
-    make(keys, place)
-    assert server.request("DELETE", f"/api/backup/{receipt['id']}").status == 200
-    receipt = server.upload(sample, "?key=0123456789abcdef")
-    again = server.post("/api/backup?key=0123456789abcdef", sample)
-    assert (again.status, again.json) == (200, receipt)
-    for path in server.data_dir.glob(".keys.*"):  # which the fixture would take for a stray
-        path.unlink()
-
-
-def make(path: Path, kind: str) -> None:
-    {
-        "file": lambda: path.write_text("mine"),
-        "directory": path.mkdir,
-        "pipe": lambda: os.mkfifo(path),
-        "dangling link": lambda: path.symlink_to("nowhere"),
-    }[kind]()
-
-
-def test_a_disk_that_is_unmounted_is_a_503_until_it_is_back(start_server, tmp_path, sample):
-    point = tmp_path / "mounted"
-    with mounted(point, "-t", "tmpfs", "none"):
-        server = start_server(point)
-        server.upload(sample)
-    assert_error(server.post("/api/backup", sample), 503, "unmounted")
-    assert_error(server.get("/api/backup/list"), 503, "unmounted")
-    assert server.get("/api/health").status == 503
-    assert list(point.iterdir()) == []
-    server.stop()
-    assert server.start().upload(sample), "a restart takes what is there"
-
-
-@pytest.mark.parametrize("kind", ["directory", "pipe", "dangling link", "link"])
-def test_health_tells_of_a_last_id_that_cannot_be_written(start_server, tmp_path, kind):
-    server = start_server()
-    last_id, mine = server.data_dir / ".last-id", tmp_path / "mine.txt"
-    mine.write_text("somebody's own")
-    last_id.unlink()
-    last_id.symlink_to(mine) if kind == "link" else make(last_id, kind)
-    time.sleep(1.1)  # it looks once a second
-    answer = server.get("/api/health")
+    monkeypatch.setattr(os, "access", refuse)
+    monkeypatch.setattr(os, "fstatvfs", flagged)
+    answer = client.get("/api/health")
     assert (answer.status, answer.json["status"]) == (503, "unavailable")
-    assert ".last-id" in answer.json["error"]
-    assert_error(server.post("/api/backup", {}), 503, ".last-id")
-    assert mine.read_text() == "somebody's own"
+    assert "cannot be written" in answer.json["error"]
+    assert words in answer.json["error"]
 
 
-def test_a_directory_that_is_made_anew_is_not_the_one_of_before(start_server, sample):
-    """Even if the file system gives it the same number, as most do."""
-    server = start_server()
-    server.upload(sample)
-    for _ in range(3):
-        shutil.rmtree(server.data_dir)
-        server.data_dir.mkdir()
-        assert_error(server.post("/api/backup", sample), 503, "not the directory")
-    assert server.get("/api/health").status == 503
-    server.stop()
-    assert server.start().upload(sample)
+def test_a_full_disk_is_a_507_and_what_is_stored_can_be_read(client, sample, monkeypatch):
+    receipt = client.upload(sample)
+    before = backups_in(client.data_dir)
 
+    def full(*_):
+        raise OSError(28, "No space left on device")
 
-def test_a_file_system_without_hard_links_is_said_to_be_unfit_at_once(start_server, tmp_path):
-    """As FAT and exFAT are, of which many disks to carry are made."""
-    inject = ["-e", "trace=link,linkat", "-e", "inject=link,linkat:error=EPERM"]
-    command = [require_tool("strace"), "-D", "-f", "-o", str(tmp_path / "calls"), *inject]
-    server = start_server(command=[*command, sys.executable, "-m", "backup_server"])
-    answer = server.get("/api/health")
-    assert (answer.status, answer.json["status"]) == (503, "unavailable")
-    assert "no hard links" in answer.json["error"]
-    assert_error(server.post("/api/backup", {}), 503)
+    monkeypatch.setattr(os, "write", full)
+    assert_error(client.post("/api/backup", sample), 507, "No space left on device")
+    assert backups_in(client.data_dir) == before
+    assert client.get(f"/api/backup/{receipt['id']}").json["id"] == receipt["id"]
+    monkeypatch.undo()
+    assert client.upload(sample)

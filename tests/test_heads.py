@@ -1,0 +1,381 @@
+"""What is listed: files of others, damaged files, changes by hand, devices, and what it costs."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from support import CATEGORIES, ROOT, assert_error, backups_in
+
+from backup_server import document, heads
+from backup_server.document import check_upload
+from backup_server.durable import Directory
+from backup_server.heads import Heads
+from backup_server.ids import file_name
+from backup_server.storage import Storage
+
+EXPRESS = ROOT / "tests" / "samples" / "express-data"
+EXPRESS_IDS = sorted(
+    (path.stem.removeprefix("backup-") for path in EXPRESS.iterdir()), reverse=True
+)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    storage = Storage(tmp_path / "data")
+    storage.prepare()
+    return storage
+
+
+def add(storage: Storage, body: bytes = b"{}") -> str:
+    return storage.add(check_upload(body))[0].id
+
+
+def listed(storage: Storage, *arguments) -> list[dict]:
+    return [json.loads(entry) for entry in storage.page(None, None, *arguments)[0]]
+
+
+def ids_of(entries: list[dict]) -> list[str]:
+    return [entry["id"] for entry in entries]
+
+
+def settle(seconds: float = 0.1) -> None:
+    """Wait for longer than the file system's clock stands still."""
+    time.sleep(seconds)
+
+
+# --- pages and devices ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 8, None])
+@pytest.mark.parametrize("device_id", [None, "laptop"])
+def test_pages_put_together_are_the_whole(storage, limit, device_id):
+    ids = [
+        add(storage, b'{"deviceId":"%s"}' % (b"phone", b"laptop")[number % 2])
+        for number in range(7)
+    ]
+    wanted = ids[::-1] if device_id is None else ids[1::2][::-1]
+    seen, before = [], None
+    while True:
+        entries, before = storage.page(limit, before, device_id)
+        assert len(entries) <= (limit or 7)
+        seen += [json.loads(entry)["id"] for entry in entries]
+        if before is None:
+            break
+        assert before == seen[-1]
+    assert seen == wanted
+    assert storage.page(limit, None, "nobody's") == ([], None)
+
+
+def test_a_page_goes_on_though_its_last_backup_was_deleted_and_newer_ones_came(storage):
+    ids = [add(storage) for _ in range(4)]
+    _, following = storage.page(2, None)
+    storage.delete(following)
+    add(storage)
+    assert [json.loads(entry)["id"] for entry in storage.page(2, following)[0]] == ids[1::-1]
+
+
+# --- files of others ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def express(tmp_path):
+    """A storage on a data directory that the Express server wrote."""
+    shutil.copytree(EXPRESS, tmp_path / "data")
+    return Storage(tmp_path / "data")
+
+
+def test_files_of_the_express_server_are_listed_counted_and_followed(express):
+    assert ids_of(listed(express)) == EXPRESS_IDS
+    for entry in listed(express):
+        text = (EXPRESS / file_name(entry["id"])).read_bytes()
+        written = json.loads(text)
+        assert entry == {
+            **{name: written[name] for name in ("id", "timestamp", "clientTimestamp")},
+            "size": len(text),
+            "counts": {name: len(written["data"][name]) for name in CATEGORIES},
+        }
+    newer = add(express)
+    assert ids_of(listed(express)) == [newer, *EXPRESS_IDS]
+
+
+def test_a_file_without_a_head_is_cut_by_offsets_read_from_the_open_file(express):
+    backup_id = EXPRESS_IDS[0]
+    path = express.directory / file_name(backup_id)
+    listed(express)
+    for extra in (["edited by hand"], [], ["again"] * 3):
+        edited = json.loads(path.read_text())
+        edited["data"]["atoms"] = extra
+        path.write_text(json.dumps(edited))
+        file, head = express.open(backup_id)
+        with file:
+            for name in CATEGORIES:
+                at, length = head.part(name)
+                text = os.pread(file.fileno(), length, at)
+                assert json.loads(text) == edited["data"][name]
+
+
+NOT_BACKUPS = [
+    "notes.txt",
+    "backup.json",
+    "backup-.json",
+    "backup-2026-02-01T10-54-27.json.bak",
+    "backup-2026-02-01T10-54-27.jsonx",
+    "backup-2026-02-01.json",
+    "xbackup-2026-02-01T10-54-27.json",
+    "backup-2026-02-01T10-54-27-.json",
+    "backup-2026-02-01T10:54:27.json",
+    "2026-02-01T10-54-27.json",
+    ".upload-notes",
+    "upload-0123456789abcdef.tmp",
+    "backup-2026-02-01T10-54-27.json\n",
+    os.fsdecode(b"caf\xe9"),
+]
+
+
+def test_anything_else_in_the_directory_is_left_alone_and_listed_nowhere(tmp_path):
+    for name in NOT_BACKUPS:
+        (tmp_path / name).write_text('{"id":"2026-02-01T10-54-27","timestamp":"","data":{}}')
+    (tmp_path / "folder").mkdir()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    storage = Storage(tmp_path)
+    storage.prepare()
+    backup_id = add(storage)
+    assert ids_of(listed(storage)) == [backup_id]
+    storage.delete(backup_id)
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}.items()
+
+
+@pytest.mark.parametrize("kind", ["directory", "pipe", "socket", "link", "dangling link"])
+def test_what_is_no_file_is_no_backup(client, kind):
+    backup_id, other = client.upload({})["id"], "2026-02-01T10-54-27"
+    path = client.data_dir / file_name(other)
+    with socket.socket(socket.AF_UNIX) as bound:
+        {
+            "directory": path.mkdir,
+            "pipe": lambda: os.mkfifo(path),
+            "socket": lambda: bound.bind(f"/proc/self/fd/{os.open(path.parent, 0)}/{path.name}"),
+            "link": lambda: path.symlink_to(file_name(backup_id)),
+            "dangling link": lambda: path.symlink_to("nothing"),
+        }[kind]()
+        assert client.listed() == [backup_id]
+        for method in ("GET", "DELETE"):
+            assert_error(client.request(method, f"/api/backup/{other}"), 404)
+    assert os.path.lexists(path)
+
+
+DAMAGE = {
+    "empty": lambda text: b"",
+    "cut in the head": lambda text: text[:40],
+    "cut in the data": lambda text: text[: len(text) // 2],
+    "only its head": lambda text: text.partition(b"\n")[0],
+    "without its last byte": lambda text: text[:-1],
+    "longer": lambda text: text + b" ",
+    "garbage": lambda text: b"\xff\x00" * 500,
+    "zeros": lambda text: bytes(len(text)),
+    "no object": lambda text: b"[]",
+    "nested deep": lambda text: b'{"id":"x","timestamp":"","data":' + b"[" * 50_000,
+    "another's": lambda text: b'{"name":"package","version":"1.0.0"}',
+    "counts of another kind": lambda text: text.replace(b'"counts":{', b'"counts":[{', 1),
+    "a layout that leads outside": lambda text: re.sub(rb'"data":\[0,\d', b'"data":[0,9', text),
+    "data of another kind": lambda text: b'{"id":"x","timestamp":"t","data":[]}',
+    "an id of another kind": lambda text: b'{"id":5,"timestamp":"t","data":{}}',
+}
+# A blank at its end is no damage to an Express file, and what it does not have cannot be damaged.
+OWN_ONLY = ("longer", "counts of another kind", "a layout that leads outside")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("own", name) for name in DAMAGE]
+    + [("express", name) for name in DAMAGE if name not in OWN_ONLY],
+)
+def test_a_damaged_file_hides_no_other_is_a_500_and_can_be_deleted(client, sample, kind, name):
+    others = [client.upload(sample)["id"] for _ in range(2)]
+    own = client.data_dir / file_name(others[0])
+    source = own if kind == "own" else EXPRESS / file_name(EXPRESS_IDS[1])
+    backup_id = "2031-01-01T00-00-00" + ("-000Z-ab12" if kind == "express" else "")
+    harmed = DAMAGE[name](source.read_bytes())
+    assert harmed != source.read_bytes()
+    (client.data_dir / file_name(backup_id)).write_bytes(harmed)
+    assert client.listed() == others[::-1]
+    assert len(client.get("/api/backup/list?limit=1").json["backups"]) == 1
+    assert client.get("/api/backup/latest").json["id"] == others[1]
+    assert_error(client.get(f"/api/backup/{backup_id}"), 500, "It ")
+    for items in ({}, {"items": ["atoms"]}):
+        assert_error(client.post("/api/restore", {"backupId": backup_id, **items}), 500, "It ")
+    assert client.request("DELETE", f"/api/backup/{backup_id}").status == 200
+    assert_error(client.get(f"/api/backup/{backup_id}"), 404)
+
+
+@pytest.mark.parametrize("size", [8 << 40, 600 << 20])
+@pytest.mark.parametrize("text", ["own", b'{ "id": "x" }'])
+def test_a_file_of_a_wrong_huge_size_is_damaged_and_not_read(storage, monkeypatch, size, text):
+    newest = add(storage)
+    path = storage.directory / file_name("2025-01-01T00-00-00")
+    path.write_bytes(backups_in(storage.directory)[file_name(newest)] if text == "own" else text)
+    os.truncate(path, size)
+    read = os.pread
+
+    def limited(descriptor, length, at):
+        assert length <= 10_000
+        return read(descriptor, length, at)
+
+    monkeypatch.setattr(os, "pread", limited)
+    assert ids_of(listed(storage)) == [newest]
+    storage.delete("2025-01-01T00-00-00")
+
+
+def test_a_damaged_file_is_logged_when_it_is_read_and_not_each_time(storage, monkeypatch):
+    lines = []
+    monkeypatch.setattr(heads.log, "error", lambda text, *given: lines.append(text % given))
+    older, newer = add(storage), add(storage)
+    path = storage.directory / file_name(newer)
+    path.write_bytes(path.read_bytes()[:-5])
+    settle()
+    for _ in range(3):
+        file, head = storage.open_latest()
+        file.close()
+        assert head.id == older
+        assert ids_of(listed(storage)) == [older]
+    assert [line.partition(":")[0] for line in lines] == [f"{path.name} is left out"]
+
+
+# --- changes by hand ------------------------------------------------------------------------------
+
+
+def test_what_comes_or_goes_by_hand_is_listed_at_once(storage, sample):
+    ids = [add(storage, sample) for _ in range(3)]
+    path = storage.directory / file_name(ids[1])
+    text = path.read_bytes()
+    for _ in range(20):
+        assert ids_of(listed(storage)) == ids[::-1]
+        path.unlink()
+        assert ids_of(listed(storage)) == [ids[2], ids[0]]
+        # As cp or rsync do it: the name first, then the bytes.
+        with open(path, "wb") as file:
+            file.write(text[:1000])
+            file.flush()
+            assert ids_of(listed(storage)) == [ids[2], ids[0]]
+            file.write(text[1000:])
+
+
+def test_a_directory_whose_times_are_set_to_the_past_is_listed_as_it_is(storage):
+    """As ``cp -a``, ``tar x`` and ``rsync -a`` do with a copy that they bring back."""
+    backup_id = add(storage)
+    path, status = storage.directory / file_name(backup_id), storage.directory.stat()
+    settle()
+    assert storage.heads.ids() == [backup_id]
+    text = path.read_bytes()
+    path.unlink()
+    os.utime(storage.directory, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert storage.heads.ids() == []
+    path.write_bytes(text)
+    os.utime(storage.directory, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert storage.heads.ids() == [backup_id]
+
+
+def test_a_file_edited_within_one_tick_of_the_clock_is_listed_as_it_is(storage):
+    path = storage.directory / file_name(add(storage, b'{"atoms":[1,2]}'))
+    text = path.read_bytes()
+    for number in range(40):
+        path.write_bytes(text.replace(b'"atoms":2', b'"atoms":%d' % (number % 10)))
+        assert listed(storage)[0]["counts"]["atoms"] == number % 10
+    settle()
+    listed(storage)
+    path.write_bytes(text)
+    assert listed(storage)[0]["counts"]["atoms"] == 2
+
+
+class Stopped:
+    """A directory whose times stand still: what changes in it leaves its stamp as it was."""
+
+    def __init__(self, monkeypatch, path: Path, coarse: bool):
+        self.status, self.now = os.stat(path), 1000.0
+        ns = 0 if coarse else 123_456_789
+        self.times = [*self.status][:10]
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        fstat, self.inode = os.fstat, self.status.st_ino
+
+        def stopped(descriptor):
+            status = fstat(descriptor)
+            if status.st_ino != self.inode:
+                return status
+            fields = {"st_mtime_ns": 10**18 + ns, "st_ctime_ns": 10**18 + ns}
+            return os.stat_result(self.times, fields)
+
+        monkeypatch.setattr(os, "fstat", stopped)
+
+
+@pytest.mark.parametrize(("coarse", "step"), [(True, 3), (False, 0.05)])
+def test_a_stamp_is_trusted_once_it_was_first_seen_longer_ago_than_the_clocks_step(
+    storage, monkeypatch, coarse, step
+):
+    first = add(storage)
+    text = backups_in(storage.directory)[file_name(first)]
+    clock = Stopped(monkeypatch, storage.directory, coarse)
+    reader, ids = Heads(Directory(storage.directory)), [first]
+    for number in range(3):
+        assert reader.ids() == ids
+        ids = [f"2020-01-01T00-00-0{number}", *ids]
+        (storage.directory / file_name(ids[0])).write_bytes(text)
+        clock.now += step / 3
+        ids.sort()
+        assert reader.ids() == ids
+    clock.now += step / 3
+    assert reader.ids() == ids
+    monkeypatch.setattr(os, "listdir", lambda *_: pytest.fail("the directory was read again"))
+    assert reader.ids() == ids
+
+
+# --- cost -----------------------------------------------------------------------------------------
+
+
+def test_a_listed_backup_is_read_once(storage, monkeypatch):
+    ids = [add(storage) for _ in range(3)]
+    for _ in range(3):  # its stamps are seen, then trusted, then all that is looked at
+        assert ids_of(listed(storage)) == ids[::-1]
+        settle()
+    monkeypatch.setattr(os, "open", lambda *_, **__: pytest.fail("a file was opened"))
+    assert ids_of(listed(storage)) == ids[::-1]
+
+
+def test_a_listing_does_not_read_the_data(storage):
+    """Files of 200 GB each, sparse: reading one of them would take minutes."""
+    ids = [add(storage, b'{"atoms":["%s"]}' % (b"x" * 100)) for _ in range(3)]
+    for backup_id in ids:
+        path = storage.directory / file_name(backup_id)
+        # The head is made to tell the new size: the end of data is far away.
+        head, mark, _ = path.read_bytes().partition(b'\n"data":')
+        grown = re.sub(rb'"data":\[0,\d+\]', b'"data":[0,%d]' % 200_000_000_000, head) + mark
+        path.write_bytes(grown)
+        os.truncate(path, len(grown) + 200_000_000_000 + len(b"}\n"))
+    assert ids_of(listed(storage)) == ids[::-1]
+
+
+def test_many_listings_at_once_parse_a_file_without_a_head_one_at_a_time_and_once(
+    express, monkeypatch
+):
+    settle()
+    parsing, parsed, read = threading.Lock(), [], document.read_whole
+
+    def alone(descriptor, size):
+        assert parsing.acquire(blocking=False), "two at once"
+        parsed.append(size)
+        time.sleep(0.005)
+        try:
+            return read(descriptor, size)
+        finally:
+            parsing.release()
+
+    monkeypatch.setattr(document, "read_whole", alone)
+    with ThreadPoolExecutor(8) as pool:
+        for entries in pool.map(lambda _: listed(express), range(40)):
+            assert ids_of(entries) == EXPRESS_IDS
+    assert len(parsed) == len(EXPRESS_IDS)

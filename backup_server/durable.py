@@ -13,12 +13,10 @@ import os
 import re
 import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import ContextDecorator, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
 from weakref import finalize
 
 from .errors import NoRoom, Unavailable
@@ -168,10 +166,6 @@ class Directory:
             # fails, but the file has two names (open(2), O_EXCL).
             if os.fstat(descriptor).st_nlink != 2:
                 raise
-
-    def nameless(self) -> BinaryIO:
-        """Open a file without a name in the directory's file system."""
-        return tempfile.TemporaryFile(dir=self.path, prefix=".upload-", suffix=".tmp")
 
     def sweep(self) -> None:
         """Remove the temporary files of processes that are gone."""

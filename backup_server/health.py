@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 import time
 from functools import partial
 
@@ -34,7 +35,9 @@ class Health:
             if not self._has_links:
                 self._check_links()
                 self._has_links = True
-            with self._directory.nameless() as file:
+            with tempfile.TemporaryFile(
+                dir=self._directory.path, prefix=".upload-", suffix=".tmp"
+            ) as file:
                 file.write(bytes(_BYTES))
             self._checked = time.monotonic()
         except OSError as error:

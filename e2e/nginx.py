@@ -5,28 +5,21 @@ client and a backup server.
 """
 
 import contextlib
+import http.client
 import os
 import re
 import socket
 import subprocess
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from support import free_port
+SOURCE = Path(__file__).parent.parent / "portfolio" / "nginx"
 
-TEMPLATES = {
-    path.name.removesuffix(".template"): path.read_text()
-    for path in (Path(__file__).parent.parent / "portfolio" / "nginx").glob("*.template")
-}
-
-#: The policy of the page in the image, which tests serve from another directory.
-IMAGE_POLICY = re.search(
-    r'^ +/srv/site +"(default-src.*)";$', TEMPLATES["headers.conf"], re.MULTILINE
-)[1]
-
-# as portfolio/Dockerfile and compose.yaml set them
+#: As portfolio/Dockerfile and compose.yaml set them, but for the places on this machine.
 DEFAULTS = {
+    "PAGE_ROOT": "/srv/site",
+    "BACKUPS_PATH": "/backups",
     "RESOLVER": "127.0.0.11",
     "PUBLIC_HOST": "localhost",
     "MAX_BODY_BYTES": "52428800",
@@ -43,63 +36,96 @@ class Nginx:
     log_path: Path
 
     @property
-    def url(self):
+    def url(self) -> str:
         """Address without a slash at its end, under a name the backup server trusts."""
         return f"http://localhost:{self.port}"
 
-    def log(self):
+    def log(self) -> str:
         return self.log_path.read_text()
 
 
-def render(template, values):
-    """A template's text with ``${NAME}`` replaced, as the image's entrypoint does it.
+def complete(settings: dict[str, str]) -> dict[str, str]:
+    """Return the settings as settings.sh passes them on; RuntimeError with its own line."""
+    command = [SOURCE / "settings.sh", "env", "-0"]
+    done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
 
-    Raises KeyError if the template has a name in capitals that *values* lacks.
+
+def render(values: dict[str, str], source: Path = SOURCE) -> dict[str, str]:
+    """Return the text of each configuration file, with ``${NAME}`` replaced as the image does it.
+
+    Raises KeyError if a template has a name in capitals that *values* lacks.
     """
-    return re.sub(r"\$\{([A-Z][A-Z_]*)\}", lambda name: str(values[name[1]]), template)
+    return {
+        path.name.removesuffix(".template"): re.sub(
+            r"\$\{([A-Z][A-Z_]*)\}", lambda name: values[name[1]], path.read_text()
+        )
+        for path in source.glob("*.template")
+    }
 
 
 @contextlib.contextmanager
-def running_nginx(directory, site_root, upstream, shortened=None, **settings):
-    """Run nginx on a free loopback port until the block ends; yields an ``Nginx``.
+def running_nginx(
+    directory: Path,
+    site_root: Path | str,
+    upstream: str,
+    shortened: dict[str, int] | None = None,
+    source: Path = SOURCE,
+    **settings: object,
+) -> Iterator[Nginx]:
+    """Run nginx on a loopback port of the kernel's choice until the block ends.
 
     *directory* takes its configuration, temporary files and log; *site_root* is the static site;
     *upstream* is the backup server as ``host:port``; *settings* replace ``DEFAULTS``.
     *shortened* gives timeouts fewer seconds than they have, by the name of the directive.
-    Raises RuntimeError with nginx's own words if it does not start.
+    Raises RuntimeError with the line that settings.sh or nginx itself ends with.
     """
-    directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    own = {"LISTEN": f"127.0.0.1:{port}", "SITE_ROOT": site_root, "BACKUP_UPSTREAM": upstream}
-    texts = {name: render(text, DEFAULTS | own | settings) for name, text in TEMPLATES.items()}
-    for directive, seconds in (shortened or {}).items():
-        pattern = rf"\b{directive} \d+s;"
-        assert sum(len(re.findall(pattern, text)) for text in texts.values()) == 1, directive
-        texts = {n: re.sub(pattern, f"{directive} {seconds}s;", t) for n, t in texts.items()}
-    for name, text in texts.items():
-        (directory / name).write_text(text)
-    command = ["nginx", "-p", f"{directory}/", "-c", f"{directory}/nginx.conf", "-e", "stderr"]
-    if os.geteuid() == 0:
-        command += ["-g", "user root;"]  # or its workers could not read pytest's directories
-    log_path = directory / "nginx.log"
-    with log_path.open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+    with socket.create_server(("127.0.0.1", 0), backlog=511) as listener:
+        port = listener.getsockname()[1]
+        own = {"LISTEN": f"127.0.0.1:{port}", "SITE_ROOT": site_root, "BACKUP_UPSTREAM": upstream}
+        values = {name: str(value) for name, value in (DEFAULTS | own | settings).items()}
+        texts = render(complete(values), source)
+        for directive, seconds in (shortened or {}).items():
+            texts = _shorten(texts, directive, seconds)
+        for name, text in texts.items():
+            (directory / name).write_text(text)
+        command = ["nginx", "-p", f"{directory}/", "-c", f"{directory}/nginx.conf", "-e", "stderr"]
+        if os.geteuid() == 0:
+            command += ["-g", "user root;"]  # or its workers could not read pytest's directories
+        log_path = directory / "nginx.log"
+        with log_path.open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                pass_fds=[listener.fileno()],
+                # Sockets that are handed on, as from an nginx to its next version.
+                env=os.environ | {"NGINX": f"{listener.fileno()};"},
+            )
     try:
-        _wait_until_listening(process, port, log_path)
+        _wait_until_serving(port, log_path)
         yield Nginx(port, process, log_path)
     finally:
         process.terminate()
         process.wait(timeout=30)
 
 
-def _wait_until_listening(process, port, log_path, seconds=10):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        with contextlib.suppress(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        time.sleep(0.02)
-    raise RuntimeError(f"nginx did not start:\n{log_path.read_text()}")
+def _shorten(texts: dict[str, str], directive: str, seconds: int) -> dict[str, str]:
+    pattern = re.compile(rf"\b{directive} \d+s;")
+    assert sum(len(pattern.findall(text)) for text in texts.values()) == 1, directive
+    return {name: pattern.sub(f"{directive} {seconds}s;", text) for name, text in texts.items()}
+
+
+def _wait_until_serving(port: int, log_path: Path) -> None:
+    """A connection waits in the socket until nginx serves, and is reset if nginx ends."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("OPTIONS", "/")
+        connection.getresponse().read()
+    except OSError:
+        raise RuntimeError(f"nginx did not start:\n{log_path.read_text()}") from None
+    finally:
+        connection.close()

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from nginx import IMAGE_POLICY, running_nginx
+from nginx import running_nginx
 from support import ROOT, require_tool
 
 from .driving import Profile, open_host, stored_backups
@@ -60,7 +60,7 @@ def server(server_settings, start_server, shared_server):
 def image_nginx(directory, site, server):
     """Run nginx with the policy that the page has in its image."""
     upstream = f"127.0.0.1:{server.port}"
-    return running_nginx(directory, site, upstream, CONTENT_SECURITY_POLICY=IMAGE_POLICY)
+    return running_nginx(directory, site, upstream, PAGE_ROOT=site)
 
 
 @pytest.fixture(scope="module")

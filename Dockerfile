@@ -9,9 +9,9 @@ COPY setup.cfg constraints.txt ./
 RUN python -c 'import configparser; c = configparser.ConfigParser(); c.read("setup.cfg"); print(c["options"]["install_requires"])' > requirements.txt \
     && pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check \
         --constraint constraints.txt --requirement requirements.txt
-COPY backup_server /app/backup_server
-# Compiled here, since the container cannot write its own cache.
-RUN python -m compileall -q /app
+COPY pyproject.toml ./
+COPY backup_server ./backup_server
+RUN pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --no-deps .
 
 
 FROM python:3.14.7-slim-trixie
@@ -29,13 +29,11 @@ ENV PATH=/venv/bin:$PATH \
 # An empty volume mounted here takes over this owner.
 RUN install --directory --owner=10001 --group=10001 --mode=0700 /data/backups
 COPY --from=build /venv /venv
-COPY --from=build /app /app
 
 # Changes with every commit, so it comes after what does not.
 ARG REVISION=unknown
 LABEL org.opencontainers.image.revision="$REVISION"
 
-WORKDIR /app
 USER 10001:10001
 VOLUME /data/backups
 EXPOSE 3081

@@ -6,7 +6,8 @@
 #   DOCKER_HOST=ssh://user@host ./deploy.sh      on another one, over SSH
 #
 # Nothing that runs is touched before both images are built and have been tried on the side, with
-# the settings and the storage they are to run with. The volume with the backups is never removed.
+# the settings and the storage they are to run with. The volume with the backups is never removed, and
+# not exchanged for another storage without a word.
 # Settings come from .env (see .env.example). Exits 0 only if everything answered.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -19,7 +20,11 @@ main() {
   docker compose version >/dev/null || fail "Docker with Compose v2 is needed"
   docker info >/dev/null || fail "no Docker engine answers${DOCKER_HOST:+ at $DOCKER_HOST}"
 
-  BACKUP_REVISION=$(revision Dockerfile setup.cfg constraints.txt backup_server)
+  config=$(docker compose config backup) || fail "Compose does not take these settings"
+  check_project
+  check_storage
+
+  BACKUP_REVISION=$(revision Dockerfile setup.cfg pyproject.toml constraints.txt backup_server)
   PORTFOLIO_REVISION=$(revision portfolio)
   export BACKUP_REVISION PORTFOLIO_REVISION
 
@@ -31,7 +36,7 @@ main() {
   try_settings
 
   say "replacing what runs"
-  docker compose up --detach --no-build --remove-orphans --wait --wait-timeout 300 ||
+  docker compose up --detach --no-build --wait --wait-timeout 300 ||
     fail_with_logs "not healthy; the backups are untouched"
   probe
   summary
@@ -64,6 +69,55 @@ fail_with_logs() {
   fail "$@"
 }
 
+# The containers of a service of ours, as lines of the format given, running or not.
+containers() {
+  docker ps --all --filter "label=com.docker.compose.project=$(sed -n 's/^name: //p' <<<"$config")" \
+    --filter label=com.docker.compose.oneoff=False \
+    --filter "label=com.docker.compose.service=$1" --format "$2"
+}
+
+# Compose would replace containers of another project that has this one's name.
+check_project() {
+  local service name title
+  for service in backup portfolio; do
+    while read -r name title; do
+      [[ $title == portfolio* ]] || fail "the container $name is in the way: it belongs to another" \
+        "project of this name. Give this one its own in .env, such as COMPOSE_PROJECT_NAME=my-portfolio"
+    done < <(containers $service '{{.Names}} {{.Label "org.opencontainers.image.title"}}')
+  done
+}
+
+# What a container keeps its backups in: the name of a volume, or a directory.
+storage_of() {
+  docker inspect --format \
+    '{{range .Mounts}}{{if eq .Destination "/data/backups"}}{{or .Name .Source}}{{end}}{{end}}' "$1"
+}
+
+# What these settings would keep them in.
+next_storage() {
+  awk '$1 == "source:" { sub(/^ *source: /, ""); source = $0 }
+    $1 == "target:" && $2 == "/data/backups" { storage = source }
+    $1 == "name:" && volume == storage { storage = $2 }
+    { volume = $1; sub(/:$/, "", volume) }
+    END { print storage }' <<<"$config"
+}
+
+check_storage() {
+  local container now next
+  container=$(containers backup '{{.ID}}')
+  [[ -n $container ]] || return 0
+  now=$(storage_of "$container") next=$(next_storage)
+  [[ $next == "$now" || $next == "${NEW_STORAGE:-}" ]] || fail "$(
+    cat <<MESSAGE
+the backups are in $now, and these settings would have the server use
+$next instead, so nothing was replaced. DATA_DIR and BACKUP_VOLUME choose it; one that is exported
+overrides .env. If the other storage is what you mean:
+
+  NEW_STORAGE=$next ./deploy.sh
+MESSAGE
+  )"
+}
+
 # A one-off container of a service, beside the running one: same image, settings and storage.
 aside() { docker compose run --rm --no-deps --no-TTY "$@"; }
 
@@ -82,7 +136,7 @@ MESSAGE
 try_settings() {
   aside backup gunicorn --check-config 'backup_server:create_app()' ||
     fail "the backup server does not start with these settings; what was running is untouched"
-  aside portfolio nginx -e stderr -p /tmp -t -q -c /etc/nginx/conf.d/nginx.conf ||
+  aside portfolio nginx -e stderr -p /var/cache/portfolio -t -q -c /etc/nginx/conf.d/nginx.conf ||
     fail "nginx does not start with these settings; what was running is untouched"
 }
 
@@ -98,10 +152,27 @@ probe() {
 }
 
 summary() {
+  local at host
   say "deployed to ${DOCKER_HOST:-this machine}:"
   docker compose ps --format 'table {{.Service}}\t{{.Status}}\t{{.Ports}}'
-  docker compose ps --quiet backup | xargs docker inspect --format \
-    'backups in {{range .Mounts}}{{if eq .Destination "/data/backups"}}{{or .Name .Source}}{{end}}{{end}}'
+  echo "backups in $(storage_of "$(containers backup '{{.ID}}')")"
+
+  at=$(docker compose port portfolio 8080)
+  host=$(docker compose exec -T portfolio printenv PUBLIC_HOST)
+  if [[ $at == 127.* || $at == *::1* ]]; then
+    say "open http://localhost:${at##*:}/ on that machine, or the address of the proxy in front"
+    return
+  fi
+  if [[ $host == localhost && ${DOCKER_HOST:-} =~ ^(ssh|tcp)://([^@/]*@)?([^:/]+) ]]; then
+    host=${BASH_REMATCH[3]}
+  fi
+  say "open http://$host:${at##*:}/"
+  docker compose exec -T backup printenv BACKUP_TOKEN >/dev/null || cat <<MESSAGE
+deploy: warning: there is no token, so whoever reaches port ${at##*:} can read and delete all backups.
+This line sets one:
+
+  echo "BACKUP_TOKEN=\$(openssl rand -hex 32)" >>.env && ./deploy.sh
+MESSAGE
 }
 
 main "$@"

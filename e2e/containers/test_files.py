@@ -4,7 +4,7 @@ import re
 import subprocess
 
 import pytest
-from support import ROOT, SETTINGS, require_tool
+from support import ROOT, SETTINGS
 
 #: of the environment, but fixed in the container or given to gunicorn by hand
 NOT_IN_ENV_FILE = {"HOST", "GUNICORN_CMD_ARGS"}
@@ -32,13 +32,17 @@ def test_env_example_changes_nothing_until_a_line_is_uncommented():
 
 
 def test_every_name_in_the_nginx_templates_is_explained_there_and_has_a_default_in_the_image():
-    head, _, rest = text_of("portfolio/nginx/nginx.conf.template").partition("daemon off;")
-    others = (ROOT / "portfolio" / "nginx").glob("[!n]*.template")
-    rest += "".join(path.read_text() for path in others)
-    explained = set(re.findall(r"^#   \$\{([A-Z_]+)\}", head, re.MULTILINE))
+    templates = {p.name: p.read_text() for p in (ROOT / "portfolio/nginx").glob("*.template")}
+    head, _, rest = templates.pop("nginx.conf.template").partition("daemon off;")
+    set_before, _, added = head.partition("settings.sh checks them")
+    names = r"\$\{([A-Z_]+)\}"
+    assert set(re.findall(names, rest + "".join(templates.values()))) == (
+        set(re.findall(names, head))
+    )
     environment = re.search(r"^ENV (.*?[^\\])$", text_of("portfolio/Dockerfile"), re.M | re.S)[1]
-    assert set(re.findall(r"\$\{([A-Z_]+)\}", rest)) == explained
-    assert set(re.findall(r"([A-Z_]+)=", environment)) == explained
+    assert set(re.findall(r"([A-Z_]+)=", environment)) == set(re.findall(names, set_before))
+    exported = re.findall(r"([A-Z_]+)=", text_of("portfolio/nginx/settings.sh"))
+    assert set(re.findall(names, added)) <= set(exported)
 
 
 @pytest.mark.parametrize("dockerfile", ["Dockerfile", "portfolio/Dockerfile"])
@@ -56,8 +60,7 @@ def test_deploy_does_nothing_when_it_is_asked_for_what_it_does_not_know():
     assert deploy.stdout == ""
 
 
-def test_deploy_passes_shellcheck():
-    done = subprocess.run(
-        [require_tool("shellcheck"), ROOT / "deploy.sh"], capture_output=True, text=True
-    )
+def test_the_scripts_pass_shellcheck():
+    scripts = [ROOT / "deploy.sh", ROOT / "portfolio" / "nginx" / "settings.sh"]
+    done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

@@ -1,0 +1,135 @@
+"""Both containers on a real Docker engine, put there by ./deploy.sh.
+
+One deployment, in a Compose project and on ports of its own, that most tests share. Nothing of it
+is left on the engine afterwards.
+"""
+
+import http.client
+import json
+import os
+import secrets
+import shutil
+import subprocess
+
+import pytest
+from support import ROOT, SETTINGS, Answer, free_port
+
+DEPLOYED_FILES = ("Dockerfile", ".dockerignore", "compose.yaml", "deploy.sh", "setup.cfg")
+DEPLOYED_FILES += ("pyproject.toml", "constraints.txt", "backup_server", "portfolio")
+
+
+def run(*command, **options):
+    options = {"capture_output": True, "text": True, "check": True, "timeout": 300} | options
+    return subprocess.run(command, **options)
+
+
+class Deployment:
+    """A copy of the project, deployed as a Compose project of its own."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.project = f"portfolio-test-{secrets.token_hex(4)}"
+        self.port, self.backup_port = free_port(), free_port()
+        self.environ = {k: v for k, v in os.environ.items() if k not in SETTINGS}
+        self.environ["COMPOSE_PROJECT_NAME"] = self.project
+        ignored = shutil.ignore_patterns("node_modules", "dist", "__pycache__")
+        for name in DEPLOYED_FILES:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+            options = {"ignore": ignored} if copy is shutil.copytree else {}
+            copy(ROOT / name, directory / name, **options)
+        self.configure()
+        self.first = self.deploy()
+
+    def configure(self, **settings):
+        """Write .env anew."""
+        settings = {"PORTFOLIO_PORT": self.port, "PORT": self.backup_port} | settings
+        lines = [f"{name}={value}\n" for name, value in settings.items()]
+        (self.directory / ".env").write_text("".join(lines))
+
+    def deploy(self, fails=False, **environ):
+        """Run deploy.sh, from elsewhere; returns what it said, output and errors mixed."""
+        done = run(
+            str(self.directory / "deploy.sh"),
+            cwd="/",
+            env=self.environ | environ,
+            check=False,
+            capture_output=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert (done.returncode != 0) == fails, done.stdout
+        return done.stdout
+
+    def compose(self, *arguments, **options):
+        options = {"cwd": self.directory, "env": self.environ} | options
+        return run("docker", "compose", *arguments, **options).stdout
+
+    def start(self, *services):
+        self.compose("up", "--no-build", "--detach", "--wait", *services)
+
+    def execute(self, service, *command, **options):
+        return self.compose("exec", "--no-TTY", service, *command, **options)
+
+    def inspect(self, service, what):
+        container = self.compose("ps", "--quiet", service).strip()
+        return json.loads(run("docker", "inspect", "-f", f"{{{{json {what}}}}}", container).stdout)
+
+    def running_since(self):
+        """What changes if a container is replaced or restarted."""
+        return [self.inspect(s, ".State.StartedAt") for s in ("portfolio", "backup")]
+
+    def ask(self, path, method="GET", body=None, port=None, **headers):
+        """One request, through nginx unless a port is given."""
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=60)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body, named)
+        response = connection.getresponse()
+        answer = Answer(response.status, response.headers, response.read())
+        connection.close()
+        return answer
+
+    def back_up(self, document, **options):
+        answer = self.ask("/api/backup", "POST", body=document, **options)
+        assert answer.status == 201, answer.body
+        return answer.json["id"]
+
+    def document(self, backup_id):
+        answer = self.ask(f"/api/backup/{backup_id}")
+        assert answer.status == 200, answer.body
+        return answer.body
+
+    def listed(self, **options):
+        return [b["id"] for b in self.ask("/api/backup/list", **options).json["backups"]]
+
+    def remove(self):
+        self.compose("down", "--volumes", "--rmi", "local", "--remove-orphans", "--timeout", "5")
+
+
+@pytest.fixture(scope="session")
+def shared_deployment(tmp_path_factory):
+    for command in (["info"], ["compose", "version"]):
+        if run("docker", *command, check=False).returncode:
+            pytest.fail(f"docker {' '.join(command)} fails: an engine and Compose v2 are needed")
+    deployment = None
+    try:
+        deployment = Deployment(tmp_path_factory.mktemp("checkout"))
+        yield deployment
+    finally:
+        if deployment:
+            deployment.remove()
+
+
+@pytest.fixture
+def deployment(shared_deployment):
+    """The deployment all tests share, with its defaults."""
+    yield shared_deployment
+    shared_deployment.configure()
+
+
+@pytest.fixture
+def redeployed(deployment):
+    """The same for a test that deploys other settings or images: deployed afresh afterwards."""
+    yield deployment
+    deployment.configure()
+    storage = f"{deployment.project}_backup-data"
+    deployment.deploy(NEW_STORAGE=storage)

@@ -79,7 +79,7 @@ containers() {
 # Compose would replace containers of another project that has this one's name.
 check_project() {
   local service name title
-  for service in backup portfolio; do
+  for service in backup portfolio prune; do
     while read -r name title; do
       [[ $title == portfolio* ]] || fail "the container $name is in the way: it belongs to another" \
         "project of this name. Give this one its own in .env, such as COMPOSE_PROJECT_NAME=my-portfolio"
@@ -128,7 +128,8 @@ try_storage() {
 the server (user 10001) cannot write to the storage directory, so nothing was replaced. This gives
 it the directory, after which ./deploy.sh goes on:
 
-  docker compose run --rm --no-deps --user 0 --cap-add CHOWN --entrypoint chown backup -R 10001:10001 /data/backups
+  docker compose run --rm --no-deps --user 0 --cap-add CHOWN --cap-add DAC_OVERRIDE --cap-add FOWNER --entrypoint sh backup \
+    -c 'chown -R 10001:10001 /data/backups && chmod -R u=rwX,go= /data/backups'
 MESSAGE
   )"
 }

@@ -17,6 +17,12 @@ from support import ROOT, SETTINGS, Answer, free_port
 DEPLOYED_FILES = ("Dockerfile", ".dockerignore", "compose.yaml", "deploy.sh", "setup.cfg")
 DEPLOYED_FILES += ("pyproject.toml", "constraints.txt", "backup_server", "portfolio")
 
+#: The containers' own interval is 5 s.
+CHECKED_OFTEN = """services:
+  backup: {healthcheck: {interval: 1s}}
+  portfolio: {healthcheck: {interval: 1s}}
+"""
+
 
 def run(*command, **options):
     options = {"capture_output": True, "text": True, "check": True, "timeout": 300} | options
@@ -37,8 +43,10 @@ class Deployment:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
             options = {"ignore": ignored} if copy is shutil.copytree else {}
             copy(ROOT / name, directory / name, **options)
+        (directory / "compose.override.yaml").write_text(CHECKED_OFTEN)
         self.configure()
         self.first = self.deploy()
+        self.changed = False
 
     def configure(self, **settings):
         """Write .env anew."""
@@ -122,14 +130,17 @@ def shared_deployment(tmp_path_factory):
 @pytest.fixture
 def deployment(shared_deployment):
     """The deployment all tests share, with its defaults."""
+    if shared_deployment.changed:
+        storage = f"{shared_deployment.project}_backup-data"
+        shared_deployment.deploy(NEW_STORAGE=storage)
+        shared_deployment.changed = False
     yield shared_deployment
     shared_deployment.configure()
 
 
 @pytest.fixture
-def redeployed(deployment):
-    """The same for a test that deploys other settings or images: deployed afresh afterwards."""
-    yield deployment
-    deployment.configure()
-    storage = f"{deployment.project}_backup-data"
-    deployment.deploy(NEW_STORAGE=storage)
+def redeployed(shared_deployment):
+    """The same for a test that deploys other settings; the next one that needs it deploys anew."""
+    shared_deployment.changed = True
+    yield shared_deployment
+    shared_deployment.configure()

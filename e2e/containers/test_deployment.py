@@ -355,58 +355,45 @@ def test_one_env_file_reaches_both_containers(redeployed, sample, tmp_path):
 
 
 @pytest.fixture
-def volume(deployment):
+def volume(redeployed):
     """``volume(*options)`` makes a volume and returns its name."""
     names = []
 
     def make(*options):
-        names.append(f"{deployment.project}-{len(names)}")
+        names.append(f"{redeployed.project}-{secrets.token_hex(4)}")
         return run("docker", "volume", "create", *options, names[-1]).stdout.strip()
 
     yield make
+    redeployed.compose("rm", "--stop", "--force", "backup")
     run("docker", "volume", "rm", *names)
 
 
-@pytest.fixture
-def moved(volume, redeployed):
-    """Deploys with another volume; back on its own afterwards, before the volume is removed."""
-
-    def move(name):
-        redeployed.configure(BACKUP_VOLUME=name)
-        return redeployed.deploy(NEW_STORAGE=name)
-
-    return move
-
-
-def test_a_full_volume_is_a_507_and_what_was_stored_stays(deployment, volume, moved, sample):
-    tmpfs = "--opt=type=tmpfs", "--opt=device=tmpfs", "--opt=o=size=4m,uid=10001"
-    moved(volume(*tmpfs))
-    backup_id = deployment.back_up(sample)
-    before = deployment.document(backup_id)
+def test_a_full_volume_is_a_507_and_what_was_stored_stays(redeployed, volume, sample):
+    name = volume("--opt=type=tmpfs", "--opt=device=tmpfs", "--opt=o=size=4m,uid=10001")
+    redeployed.configure(BACKUP_VOLUME=name)
+    redeployed.deploy(NEW_STORAGE=name)
+    backup_id = redeployed.back_up(sample)
+    before = redeployed.document(backup_id)
     large = b'{"atoms":["' + b"x" * 6_000_000 + b'"]}'
-    assert_error(deployment.ask("/api/backup", "POST", large), 507)
-    assert deployment.document(backup_id) == before
-    assert deployment.listed() == [backup_id]
-    deployment.back_up(sample)  # there is room for this one
+    assert_error(redeployed.ask("/api/backup", "POST", large), 507)
+    assert redeployed.document(backup_id) == before
+    assert redeployed.listed() == [backup_id]
+    redeployed.back_up(sample)  # there is room for this one
 
 
-def test_a_volume_that_the_express_server_wrote_is_taken_over_by_one_command(
-    deployment, volume, moved
-):
+def test_a_volume_that_the_express_server_wrote_is_handed_over_by_one_command(redeployed, volume):
     name = volume()
-    fill_as_root(deployment, name)
-    before = deployment.running_since()
-    deployment.configure(BACKUP_VOLUME=name)
-    refused = deployment.deploy(fails=True, NEW_STORAGE=name)
-    assert deployment.running_since() == before
-    command = re.search(r"^  (docker compose run .*)$", refused, re.MULTILINE)[1]
-    deployment.compose(*command.split()[2:])
-    moved(name)
+    fill_as_root(redeployed, name)
+    redeployed.configure(BACKUP_VOLUME=name)
+    refused = redeployed.deploy(fails=True, NEW_STORAGE=name)
+    command = re.search(r"^  docker compose run .*\\\n.*$", refused, re.MULTILINE)[0]
+    run("bash", "-euc", command, cwd=redeployed.directory, env=redeployed.environ)
+    redeployed.deploy(NEW_STORAGE=name)
 
     written = {path.name: path.read_bytes() for path in EXPRESS_DATA.iterdir()}
-    listed = deployment.listed()
-    assert {f"backup-{id}.json": deployment.document(id) for id in listed} == written
-    assert deployment.ask(f"/api/backup/{listed[0]}", "DELETE").status == 200
+    listed = redeployed.listed()
+    assert {f"backup-{id}.json": redeployed.document(id) for id in listed} == written
+    assert redeployed.ask(f"/api/backup/{listed[0]}", "DELETE").status == 200
 
 
 def fill_as_root(deployment, volume):

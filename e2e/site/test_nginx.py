@@ -10,7 +10,6 @@ import http.server
 import json
 import re
 import socket
-import struct
 import threading
 import time
 from pathlib import Path
@@ -34,13 +33,11 @@ SITE = {
     "index.html": "<h1>Portfolio</h1>",
     "about/index.html": "<h1>About</h1>",
     "contact.html": "<h1>Contact</h1>",
-    "sw.js": "// service worker",
     "manifest.webmanifest": "{}",
     "module.mjs": "export default 1;",
     "assets/index-B3xYz_9a.js": "// " + "long " * 1000,
     "assets/index-B3xYz_9a.js.map": "{}",
     "assets/my-portrait.jpg": "not named after its content",
-    "assets/my-Portrait.jpg": "nor this",
     "assets/sketch-20260130.js": "but after a day",
     "assets/sketch-B3xYz_9a.webp": "nor, for all nginx knows, this",
     "_astro/page.Cx1.css": "h1 {}",
@@ -212,9 +209,7 @@ def assert_error(answer, status, *words):
         ("/about", "about/index.html", "no-cache"),
         ("/contact", "contact.html", "no-cache"),
         ("/.well-known/security.txt", ".well-known/security.txt", "no-cache"),
-        ("/sw.js", "sw.js", "no-cache"),
         ("/assets/my-portrait.jpg", "assets/my-portrait.jpg", "no-cache"),
-        ("/assets/my-Portrait.jpg", "assets/my-Portrait.jpg", "no-cache"),
         ("/assets/sketch-20260130.js", "assets/sketch-20260130.js", "no-cache"),
         ("/assets/sketch-B3xYz_9a.webp", "assets/sketch-B3xYz_9a.webp", "no-cache"),
         ("/assets/index-B3xYz_9a.js", "assets/index-B3xYz_9a.js", IMMUTABLE),
@@ -245,11 +240,8 @@ def test_modules_and_manifests_have_the_type_a_browser_insists_on(nginx, path, c
         ("/nothing", 404),
         ("/.git/config", 404),
         ("/%2egit/config", 404),
-        ("/about/../.git/config", 404),
         ("/_astro/gone.Cx1.css", 404),
-        ("/assets/gone-B3xYz_9a.js", 404),
         ("/backups/nothing", 404),
-        ("/backups/../.git/config", 404),
         ("/.error", 404),
         ("/apiary", 404),
         ("/api/../nothing", 404),
@@ -436,23 +428,20 @@ def test_a_body_that_stalls_is_closed_and_reaches_nobody(other_nginx, upstream):
     assert upstream.requests == []
 
 
-def test_a_document_leaves_the_server_at_once_whoever_reads_it_how_slowly(other_nginx, upstream):
+@pytest.mark.parametrize(("limit", "whole"), [(len(LARGE), True), (LIMIT, False)])
+def test_a_document_leaves_the_server_at_once_unless_it_is_larger_than_uploads_may_be(
+    other_nginx, upstream, limit, whole
+):
     upstream.answer = lambda request: (200, {}, LARGE)
     with (
-        other_nginx(MAX_BODY_BYTES=len(LARGE)) as nginx,
+        other_nginx(MAX_BODY_BYTES=limit) as nginx,
         connect(nginx, head("GET /api/backup/latest"), receive_buffer=4096) as sock,
     ):
-        wait_until(lambda: upstream.answered)
-        assert temporary_files(nginx)
+        wait_until(lambda: temporary_files(nginx))
+        if whole:
+            wait_until(lambda: upstream.answered)
         assert receive(sock).body == LARGE
         assert "[warn]" not in nginx.log()
-
-
-def test_a_document_larger_than_uploads_may_be_is_sent_whole_too(nginx, upstream):
-    upstream.answer = lambda request: (200, {}, LARGE)
-    with connect(nginx, head("GET /api/backup/latest"), receive_buffer=4096) as sock:
-        time.sleep(0.5)
-        assert receive(sock).body == LARGE
 
 
 def test_a_steady_reader_is_sent_everything_however_slow_it_is(other_nginx, upstream):
@@ -489,17 +478,6 @@ def test_a_413_is_read_by_a_client_that_is_still_sending(nginx, framing):
             sock.sendall(part if length else chunked([part])[:-5])  # raises if nginx resets it
         sock.sendall(b"" if length else chunked([]))
         assert_error(receive(sock), 413, "MAX_BODY_BYTES")
-
-
-def test_a_server_that_is_down_is_a_502_and_is_found_again(other_nginx):
-    with Upstream() as first, other_nginx(address=f"127.0.0.1:{first.port}") as nginx:
-        assert ask(nginx, "/api/health").status == 200
-        first.stop()
-        assert_error(ask(nginx, "/api/health"), 502, "cannot be reached")
-        assert_error(ask(nginx, "/api/backup", "POST", b"{}"), 502, "cannot be reached")
-        assert ask(nginx, "/").status == 200, "the site needs no backup server"
-        with Upstream(port=first.port):
-            assert ask(nginx, "/api/health").status == 200
 
 
 @pytest.mark.parametrize(
@@ -609,43 +587,6 @@ def test_head_conditions_and_ranges_reach_the_server_and_its_answer_the_client(
         assert "Content-Encoding" not in answer.headers
 
 
-# --- a backup container that was replaced ---------------------------------------------------------
-
-
-class NameServer:
-    """A DNS server over UDP that gives every name one address, for no time at all."""
-
-    def __init__(self, address):
-        self.address = address
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind(("127.0.0.1", 0))
-        self.port = self.sock.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self):
-        while True:
-            query, client = self.sock.recvfrom(512)
-            question = query[12 : query.index(b"\0", 12) + 5]
-            # RFC 1035, section 4.1: header, the question again, one A record that points at it
-            start = query[:2] + struct.pack(">HHHHH", 0x8180, 1, 1, 0, 0)
-            record = struct.pack(">HHHIH", 0xC00C, 1, 1, 0, 4) + socket.inet_aton(self.address)
-            self.sock.sendto(start + question + record, client)
-
-
-def test_a_backup_container_with_a_new_address_is_followed(other_nginx):
-    names = NameServer("127.0.0.2")
-    with (
-        Upstream("127.0.0.2") as old,
-        other_nginx(address=f"backup:{old.port}", RESOLVER=f"127.0.0.1:{names.port}") as nginx,
-    ):
-        assert ask(nginx, "/api/health").status == 200
-        with Upstream("127.0.0.3", old.port) as new:
-            old.stop()
-            names.address = "127.0.0.3"
-            wait_until(lambda: ask(nginx, "/api/health").status == 200)
-            assert len(new.requests) >= 1
-
-
 # --- another nginx in front -----------------------------------------------------------------------
 
 IN_FRONT = """daemon off; pid nginx.pid; error_log stderr; events { }
@@ -707,10 +648,3 @@ def test_what_the_server_refuses_is_read_after_a_large_body(other_nginx, server,
     address = f"127.0.0.1:{server.port}"
     with other_nginx(address=address, MAX_BODY_BYTES=len(LARGE)) as nginx:
         assert_error(exchange(nginx, upload_head(len(LARGE), *headers), LARGE), status)
-
-
-def test_what_grows_over_the_limit_when_unzipped_is_the_servers_413(other_nginx, start_server):
-    server = start_server(MAX_BODY_BYTES=str(LIMIT))
-    bomb = gzip.compress(b'{"atoms": ["' + b"x" * 30 * LIMIT + b'"]}')
-    with other_nginx(address=f"127.0.0.1:{server.port}") as nginx:
-        assert_error(ask(nginx, "/api/backup", "POST", bomb, Content_Encoding="gzip"), 413)

@@ -144,3 +144,17 @@ def redeployed(shared_deployment):
     shared_deployment.changed = True
     yield shared_deployment
     shared_deployment.configure()
+
+
+@pytest.fixture
+def volume(redeployed):
+    """``volume(*options)`` makes a volume and returns its name."""
+    names = []
+
+    def make(*options):
+        names.append(f"{redeployed.project}-{secrets.token_hex(4)}")
+        return run("docker", "volume", "create", *options, names[-1]).stdout.strip()
+
+    yield make
+    redeployed.compose("rm", "--stop", "--force", "backup")
+    run("docker", "volume", "rm", *names)

@@ -354,20 +354,6 @@ def test_one_env_file_reaches_both_containers(redeployed, sample, tmp_path):
     assert workers.count("backup_server") >= 3  # the two and their parent
 
 
-@pytest.fixture
-def volume(redeployed):
-    """``volume(*options)`` makes a volume and returns its name."""
-    names = []
-
-    def make(*options):
-        names.append(f"{redeployed.project}-{secrets.token_hex(4)}")
-        return run("docker", "volume", "create", *options, names[-1]).stdout.strip()
-
-    yield make
-    redeployed.compose("rm", "--stop", "--force", "backup")
-    run("docker", "volume", "rm", *names)
-
-
 def test_a_full_volume_is_a_507_and_what_was_stored_stays(redeployed, volume, sample):
     name = volume("--opt=type=tmpfs", "--opt=device=tmpfs", "--opt=o=size=4m,uid=10001")
     redeployed.configure(BACKUP_VOLUME=name)
@@ -383,7 +369,7 @@ def test_a_full_volume_is_a_507_and_what_was_stored_stays(redeployed, volume, sa
 
 def test_a_volume_that_the_express_server_wrote_is_handed_over_by_one_command(redeployed, volume):
     name = volume()
-    fill_as_root(redeployed, name)
+    fill(redeployed, name, owner="0:0")
     redeployed.configure(BACKUP_VOLUME=name)
     refused = redeployed.deploy(fails=True, NEW_STORAGE=name)
     command = re.search(r"^  docker compose run .*\\\n.*$", refused, re.MULTILINE)[0]
@@ -396,12 +382,12 @@ def test_a_volume_that_the_express_server_wrote_is_handed_over_by_one_command(re
     assert redeployed.ask(f"/api/backup/{listed[0]}", "DELETE").status == 200
 
 
-def fill_as_root(deployment, volume):
+def fill(deployment, volume, owner):
     """Copy the sample files into a volume, by way of a container since the engine may be remote."""
     run(
         *("docker", "run", "--rm", "--interactive", "--user", "0", "--entrypoint", "sh"),
-        *("--volume", f"{volume}:/data/backups", f"{deployment.project}-backup"),
-        *("-c", "chown 0:0 /data/backups && tar -x --no-same-owner -C /data/backups"),
+        *("--volume", f"{volume}:/data/backups", f"{deployment.project}-backup", "-euc"),
+        f"tar -x --no-same-owner -C /data/backups; chown -R {owner} /data/backups",
         input=run("tar", "-c", "-C", EXPRESS_DATA, ".", text=False).stdout,
         text=False,
     )

@@ -62,7 +62,9 @@ def test_stalled_clients_keep_nobody_waiting_and_slow_ones_are_served_whole(depl
         "upload": ("/api/backup", "POST", sample),
         "restore": ("/api/restore", "POST", json.dumps({"backupId": small})),
     }
-    slowest = {}
+    took = {
+        (name, port): [] for name in asked for port in (deployment.port, deployment.backup_port)
+    }
     with ExitStack() as stack, concurrent.futures.ThreadPoolExecutor() as pool:
         for number, sent, receive_buffer in stalled(large):
             for _ in range(number):
@@ -71,15 +73,18 @@ def test_stalled_clients_keep_nobody_waiting_and_slow_ones_are_served_whole(depl
         downloaded = pool.submit(download_slowly, deployment.port, slow_id)
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
-            for port in (deployment.port, deployment.backup_port):
-                for name, request in asked.items():
-                    start = time.monotonic()
-                    answer = deployment.ask(*request, port=port)
-                    took = time.monotonic() - start
-                    assert answer.status in (200, 201), answer
-                    slowest[name, port] = max(took, slowest.get((name, port), 0))
+            for name, port in took:
+                start = time.monotonic()
+                assert deployment.ask(*asked[name], port=port).status in (200, 201)
+                took[name, port].append(time.monotonic() - start)
             time.sleep(0.25)
         assert uploaded.result().status == 201
         assert downloaded.result() == deployment.document(slow_id)
-    assert max(slowest.values()) < 1, slowest
-    print(slowest)
+    # Alone on two processors none takes 1 s; the last bound leaves room for other tests.
+    for (name, port), seconds in took.items():
+        seconds.sort()
+        print(
+            f"{name} at {port}: median {seconds[len(seconds) // 2]:.3f} s, most {seconds[-1]:.3f} s"
+        )
+        assert seconds[len(seconds) * 95 // 100] < 1, name
+        assert seconds[-1] < 10, name

@@ -54,18 +54,17 @@ def series_of(backups: Sequence[Backup]) -> dict[str | None, list[Backup]]:
 
 
 def names_of(series: Mapping[str | None, Sequence[Backup]]) -> dict[str | None, str]:
-    """Name each series by its newest ``device``; in brackets, what tells it from others alike."""
-    devices = {
-        device_id: next((one.device for one in reversed(backups) if one.device), None)
-        for device_id, backups in series.items()
+    """Name each series by its newest ``device``; where two are alike, with its id's beginning."""
+    names: dict[str | None, str] = {}
+    for device_id, backups in series.items():
+        devices = [backup.device for backup in backups if backup.device]
+        start = device_id[:8] if device_id else NO_DEVICE
+        names[device_id] = devices[-1] if devices and device_id else start
+    times = Counter(names.values())
+    return {
+        device_id: f"{name} ({device_id[:8]})" if device_id and times[name] > 1 else name
+        for device_id, name in names.items()
     }
-    names = {key: (name or key[:8]) if key else NO_DEVICE for key, name in devices.items()}
-    for length in (8, None):
-        times = Counter(names.values())
-        for device_id, name in names.items():
-            if device_id and times[name] > 1:
-                names[device_id] = f"{devices[device_id] or ''} ({device_id[:length]})".lstrip()
-    return names
 
 
 def predecessors(backups: Sequence[Backup]) -> dict[str, Backup]:

@@ -3,13 +3,12 @@
 import errno
 import os
 import re
-import subprocess
 import threading
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from commands import MODULE, environ, run, write_backup
+from commands import run, write_backup
 from support import backups_in, strays_in
 
 from backup_server.ids import file_name
@@ -85,14 +84,6 @@ def test_a_damaged_backup_is_kept_and_takes_no_good_ones_place(directory):
     assert "keep    2026-03-10T12-00-00  newest, daily\n" in ended.stdout
 
 
-def test_where_all_are_damaged_nothing_is_deleted(directory):
-    for path in directory.glob("backup-*"):
-        path.write_bytes(path.read_bytes()[:-3])
-    ended = run(directory, "prune", "--keep-last", "1", "--yes")
-    assert ended.returncode == 1
-    assert len(left(directory)) == 20
-
-
 def test_the_last_one_before_a_loss_is_kept(tmp_path):
     directory = tmp_path / "data"
     ids = [
@@ -103,16 +94,6 @@ def test_the_last_one_before_a_loss_is_kept(tmp_path):
     assert ended.returncode == 0
     assert left(directory) == [ids[4], ids[1]]
     assert f"keep    {ids[1]}  before atoms fell from 41 to 20" in ended.stdout
-
-
-def test_an_id_that_runs_ahead_of_the_clock_does_not_make_one_day_of_many(tmp_path):
-    """After one upload under a clock years ahead all ids are of that second; the times are not."""
-    directory = tmp_path / "data"
-    for day in range(5):
-        name = f"2031-01-01T00-00-00-{day:04}"
-        write_backup(directory, START + timedelta(days=day), backup_id=name)
-    run(directory, "prune", "--keep-daily", "3", "--yes")
-    assert left(directory) == [f"2031-01-01T00-00-00-{day:04}" for day in (4, 3, 2)]
 
 
 def test_a_time_that_no_zone_can_tell_is_unknown_and_kept(directory):
@@ -245,32 +226,6 @@ def test_beside_a_running_server_uploads_are_kept_and_deletes_are_no_error(
     assert receipts
     assert server.listed() == sorted(kept, reverse=True)
     assert strays_in(directory) == []
-
-
-def test_it_forgets_the_key_of_what_it_deletes_as_the_api_does(start_server):
-    server = start_server()
-    first = server.upload({}, "?key=key-of-the-first-one")["id"]
-    server.upload({})
-    run(server.data_dir, "prune", "--keep-last", "1", "--yes")
-    assert os.listdir(server.data_dir / ".keys") == []
-    again = server.post("/api/backup?key=key-of-the-first-one", {})
-    assert (again.status, again.json["id"] > first) == (201, True)
-
-
-def test_two_at_once_delete_what_one_would(directory):
-    command = [*MODULE, "prune", "--keep-last", "2", "--yes"]
-    both = [
-        subprocess.Popen(
-            command, env=environ(directory), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        for _ in range(2)
-    ]
-    outputs = [process.communicate(timeout=60) for process in both]
-    assert [process.returncode for process in both] == [0, 0]
-    assert [errors for _, errors in outputs] == [b"", b""]
-    deleted = [int(re.search(rb"^Deleted (\d+) of", output, re.M)[1]) for output, _ in outputs]
-    assert sum(deleted) == 18
-    assert left(directory) == ["2026-03-10T15-00-00", "2026-03-10T12-00-00"]
 
 
 def test_it_stops_when_what_it_keeps_is_deleted_during_it(directory, monkeypatch):

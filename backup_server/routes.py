@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 import msgspec
 from flask import Blueprint, Response, current_app, request
 
-from . import body, document, ids, patch, responses
-from .document import CATEGORIES, Receipt
+from . import body, ids, patch, responses, upload
+from .document import Receipt
 from .errors import BackupError, InvalidBackup
 from .rawjson import Text
 from .storage import Storage, iso
+from .upload import CATEGORIES
 
 log = logging.getLogger("backup_server")
 blueprint = Blueprint("backup", __name__, url_prefix="/api")
@@ -49,7 +50,7 @@ def list_backups() -> Response:
         raise InvalidBackup("The parameter limit must be a number, 1 or more.")
     if before is not None and not ids.is_id(before):
         raise InvalidBackup("The parameter before must be the id of a backup.")
-    if device_id is not None and not document.DEVICE_ID.fullmatch(device_id):
+    if device_id is not None and not upload.DEVICE_ID.fullmatch(device_id):
         raise InvalidBackup("The parameter deviceId must be 1 to 64 of A-Z a-z 0-9 - and _.")
     entries, last = _storage().page(int(limit) if limit else None, before, device_id)
     following = b',"next":"%s"' % last.encode() if last else b""
@@ -112,7 +113,7 @@ def _store(
     storage: Storage, text: Text, key: str | None, base: str | None, limit: body.Limit
 ) -> tuple[Receipt, bool]:
     if base is None:
-        return storage.add(document.check_upload(text), key)
+        return storage.add(upload.check_upload(text), key)
     change = patch.read(text)
     with storage.open_base(base) as file:
         return storage.add(patch.apply(change, file, base, limit.size), key)

@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from . import document, durable, ids
-from .document import Digest, Head, Receipt, Rendered, Upload
+from .checksum import Digest
+from .document import Head, Receipt, Rendered
 from .durable import Directory, translate_os_errors
 from .errors import BackupError, DamagedBackup, Unavailable, UnknownBackup, UnusableBase
 from .heads import Heads
 from .health import Health
 from .keys import KEYS, Keys
+from .upload import Upload
 
 log = logging.getLogger("backup_server")
 

@@ -1,290 +1,319 @@
-"""A document from upload to stored bytes and back, for every JSON there is."""
+"""A backup from upload to stored bytes and back: upload.py, document.py and checksum.py."""
 
 import hashlib
 import json
 import re
 
+import oracle
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support import CATEGORIES, written
+from strategies import bodies, broken
+from support import CATEGORIES, ROOT, assert_error, written
 
-from backup_server import document, rawjson
-from backup_server.document import (
-    CLIENT_TIMESTAMP_BYTES,
-    check_digest,
-    check_upload,
-    has_head,
-    read_head,
-    render,
-)
+from backup_server import checksum, document
+from backup_server.checksum import Digest
+from backup_server.document import HEAD_BYTES, has_head, read_head, render
 from backup_server.errors import DamagedBackup, InvalidBackup
+from backup_server.upload import CLIENT_TIMESTAMP_BYTES, check_upload
 
-# How long an example takes says nothing on a machine that does other things as well.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
+EXPRESS = ROOT / "tests" / "samples" / "express-data"
 ID = "2026-02-01T10-54-27"
 TIME = "2026-02-01T10:54:27.123Z"
 
-# Half a surrogate pair is a character here, as it is in JavaScript.
-text = st.text(st.characters(exclude_categories=()), max_size=20)
-numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-values = st.recursive(
-    st.none() | st.booleans() | numbers | text,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
-    max_leaves=12,
-)
-names = st.sampled_from([*CATEGORIES, "clientTimestamp", "id", "data", "layout", ""]) | text
-
-
-@st.composite
-def uploads(draw) -> tuple[bytes, dict]:
-    """Draw an upload as its bytes, written in one of the ways JSON may be, and as an object."""
-    content = draw(st.dictionaries(names, values, max_size=6))
-    for name in CATEGORIES:
-        if name in content:
-            content[name] = draw(st.lists(values, max_size=4))
-    if "clientTimestamp" in content:
-        content["clientTimestamp"] = draw(text.filter(is_whole))
-    separators = draw(st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t:\r\n")]))
-    escaped = draw(st.booleans()) or any(0xD800 <= ord(c) < 0xE000 for c in str_of(content))
-    body = json.dumps(content, ensure_ascii=escaped, separators=separators)
-    blank = draw(st.sampled_from(["", " ", "\n\t\r "]))
-    return (blank + body + blank).encode(), content
-
-
-def is_whole(characters: str) -> bool:
-    return not any(0xD800 <= ord(c) < 0xE000 for c in characters)
-
-
-def str_of(content: dict) -> str:
-    return json.dumps(content, ensure_ascii=False)
-
 
 def stored(body: bytes, key: str | None = None) -> bytes:
-    content = render(check_upload(body), ID, TIME, key)
-    whole = written(content)
-    assert content.receipt.size == len(whole)
-    return whole
+    rendered = render(check_upload(body), ID, TIME, key)
+    text = written(rendered)
+    assert rendered.receipt.size == len(text)
+    return text
 
 
-@given(uploads())
-def test_a_stored_document_is_json_that_holds_the_upload(upload):
-    body, content = upload
-    whole = json.loads(stored(body))
-    data = {name: [] for name in CATEGORIES} | content
-    client_timestamp = data.pop("clientTimestamp", TIME)
+def pretty(text: bytes, **members) -> bytes:
+    """Write a document as an editor would leave it."""
+    return json.dumps(json.loads(text, parse_float=str) | members, indent=2).encode()
+
+
+@given(bodies(), st.none() | st.just("k" * 128))
+@example('{"atoms":[1],"device":null,"x":2}', None)
+def test_an_upload_is_stored_byte_for_byte_and_its_origin_in_the_head(body, key):
+    sent, (data, origin) = oracle.members(body.encode()), oracle.upload(body.encode())
+    text = stored(body.encode(), key)
+    # Each member once, as it was written, and nothing else.
+    categories = [b'"%s":%s' % (n.encode(), sent.get(n, (b"", b"[]"))[1]) for n in CATEGORIES]
+    head_members = (*CATEGORIES, "clientTimestamp", "deviceId", "device")
+    others = [b":".join(sent[name]) for name in sent if name not in head_members]
+    assert text.endswith(b'\n"data":{%s}}\n' % b",".join(categories + others))
+    # In the eyes of another reader.
+    whole = oracle.read(text)
     assert whole["data"] == data
-    assert whole["clientTimestamp"] == client_timestamp
-    assert (whole["id"], whole["timestamp"], whole["version"]) == (ID, TIME, 1)
-    assert whole["counts"] == {name: len(data[name]) for name in CATEGORIES}
-
-
-@given(uploads(), st.none() | st.just("k" * 128))
-def test_the_head_is_read_from_the_first_bytes_and_leads_to_every_category(upload, key):
-    whole = stored(upload[0], key)
-    head = read_head(whole[: document.HEAD_BYTES], len(whole))
-    assert head == read_head(whole, len(whole))
-    assert (head.id, head.key, head.size) == (ID, key, len(whole))
+    assert whole["clientTimestamp"] == origin.get("clientTimestamp", TIME)
+    assert (whole.get("deviceId"), whole.get("device")) == (
+        origin.get("deviceId"),
+        origin.get("device"),
+    )
+    assert (whole["id"], whole["timestamp"], whole["version"]) == (ID, TIME, "1")
+    assert whole["counts"] == {name: str(len(data[name])) for name in CATEGORIES}
+    # And by the head alone, from the first bytes.
+    head = read_head(text[:HEAD_BYTES], len(text))
+    assert (head.id, head.key, head.size) == (ID, key, len(text))
+    assert (head.device_id, head.device) == (whole.get("deviceId"), whole.get("device"))
     for name in CATEGORIES:
         offset, length = head.part(name)
-        assert json.loads(whole[offset : offset + length]) == upload[1].get(name, [])
-    assert json.loads(bytes(head.client_timestamp)) == upload[1].get("clientTimestamp", TIME)
+        assert text[offset : offset + length] == sent.get(name, (b"", b"[]"))[1]
+    assert checksum.check([text])
 
 
-@given(uploads())
-def test_an_express_document_is_read_by_the_same_means(upload):
-    data = {name: [] for name in CATEGORIES} | upload[1]
-    members = {"id": ID, "timestamp": TIME, "clientTimestamp": TIME, "version": 1, "data": data}
-    whole = json.dumps(members, indent=2).encode()
-    assert not has_head(whole)
-    head = read_head(whole, len(whole))
-    assert head.counts == {name: len(data[name]) for name in CATEGORIES}
+@given(bodies())
+@settings(max_examples=30)
+def test_a_document_in_another_form_is_read_by_parsing_it(body):
+    original = stored(body.encode(), "k" * 16)
+    text = pretty(original, sha256=0)
+    assert not has_head(text)
+    head, own = read_head(text, len(text)), read_head(original, len(original))
+    for name in ("id", "key", "device_id", "device", "counts", "base"):
+        assert getattr(head, name) == getattr(own, name)
     for name in CATEGORIES:
         offset, length = head.part(name)
-        assert json.loads(whole[offset : offset + length]) == data[name]
+        assert json.loads(text[offset : offset + length]) == json.loads(text)["data"][name]
 
 
-@given(st.binary(max_size=60) | st.text('[]{}",:\\u0189dabtrue-.eE+ \n', max_size=40))
-@example(b'{"a":1,"a":2}')
-@example('{"":{},"":[]}')
-def test_whatever_is_sent_is_taken_or_refused_as_python_would(body):
-    body = body.encode() if isinstance(body, str) else body
-    try:
-        content = json.loads(body.decode(), parse_constant=refuse)
-        valid = isinstance(content, dict)
-    except ValueError:
-        valid = False
-    try:
-        whole = stored(body)
-    except InvalidBackup:
-        categories = valid and all(isinstance(content.get(n, []), list) for n in CATEGORIES)
-        assert not (categories and isinstance(content.get("clientTimestamp", ""), str))
+@given(broken())
+def test_what_is_no_upload_is_refused_and_nothing_else(text):
+    if oracle.upload(text) is None:
+        with pytest.raises(InvalidBackup):
+            check_upload(text)
     else:
-        assert valid
-        assert json.loads(whole)["data"].items() >= content.items()
+        check_upload(text)
 
 
-def refuse(constant: str):
-    raise ValueError(constant)
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ('"atoms":{}', "atoms must be an array"),
+        ('"voiceNotes":null', "voiceNotes must be an array"),
+        (f'"snapshots":[{"0," * 1_000_000}0]', "snapshots has more than 1000000 items"),
+        ('"clientTimestamp":1', "clientTimestamp must be a string"),
+        ('"clientTimestamp":null', "clientTimestamp must be a string"),
+        ('"clientTimestamp":"\\ud83d"', "clientTimestamp has half of a surrogate pair"),
+        (f'"clientTimestamp":"{"x" * 1023}"', "clientTimestamp is longer than 1024 bytes"),
+        ('"deviceId":null', "deviceId must be a string"),
+        ('"deviceId":7', "deviceId must be a string"),
+        ('"deviceId":""', "deviceId must be 1 to 64 of"),
+        (f'"deviceId":"{"x" * 65}"', "deviceId must be 1 to 64 of"),
+        ('"deviceId":"a b"', "deviceId must be 1 to 64 of"),
+        ('"deviceId":"a\\n"', "deviceId must be 1 to 64 of"),
+        ('"deviceId":"é"', "deviceId must be 1 to 64 of"),
+        ('"deviceId":"\\udc00"', "deviceId has half of a surrogate pair"),
+        ('"device":5', "device must be a string"),
+        ('"device":{"name":"Laptop"}', "device must be a string"),
+        (f'"device":"{"x" * 200}\\ud83d"', "device has half of a surrogate pair"),
+    ],
+)
+def test_a_member_of_another_type_or_form_is_named(members, words):
+    with pytest.raises(InvalidBackup) as caught:
+        check_upload(f"{{{members}}}".encode())
+    assert words in str(caught.value)
 
 
-@given(uploads(), st.data())
+@pytest.mark.parametrize(
+    ("members", "device_id", "device"),
+    [
+        ("", None, None),
+        ('"device":null', None, None),
+        ('"device":""', None, None),
+        ('"deviceId":"a-Z_0","device":" "', "a-Z_0", " "),
+        ('"deviceId":"\\u0061","device":"\\ud83d\\ude00\\t"', "a", "😀\t"),
+        (f'"deviceId":"{"x" * 64}","device":"{"é" * 101}"', "x" * 64, "é" * 100),
+        (f'"device":"{"😀" * 60_000}"', None, "😀" * 100),
+        ('"device":"%s"' % (r"\ud83d\ude00" * 101), None, "😀" * 100),
+        ('"deviceId":1,"deviceId":"last"', "last", None),
+    ],
+)
+def test_the_device_is_of_the_head_and_the_listing_not_of_the_data(members, device_id, device):
+    text = stored(f"{{{members}}}".encode())
+    head = read_head(text[:HEAD_BYTES], len(text))
+    assert (head.device_id, head.device) == (device_id, device)
+    given = {"deviceId": device_id, "device": device}
+    expected = {name: value for name, value in given.items() if value is not None}
+    assert {n: v for n, v in head.entry().items() if n.startswith("device")} == expected
+    assert {n: v for n, v in json.loads(text).items() if n.startswith("device")} == expected
+    assert json.loads(text)["data"].keys() == set(CATEGORIES)
+
+
+def test_the_largest_head_fits_in_the_bytes_that_a_listing_reads():
+    control, time = r"\u0000", "x" * (CLIENT_TIMESTAMP_BYTES - 2)
+    members = [f'"{name}":[{"1," * 1000}1]' for name in CATEGORIES]
+    origin = f'"clientTimestamp":"{time}","deviceId":"{"x" * 64}","device":"{control * 101}"'
+    upload = check_upload(f"{{{origin},{','.join(members)}}}".encode())
+    text = written(render(upload._replace(base=ID + "-0001"), ID, TIME, "k" * 128))
+    # 1,000 digits of counts and offsets are more than any file has; 50 MB take 8 each.
+    assert text.index(b'\n"data":') < HEAD_BYTES - 1000
+    assert read_head(text[:HEAD_BYTES], len(text)).counts["atoms"] == 1001
+
+
+def test_a_large_upload_is_written_without_being_copied():
+    body = b'{"atoms":["%s"],"snapshots":[1]}' % (b"x" * 200_000)
+    pieces = [*render(check_upload(body), ID, TIME, None).pieces]
+    assert [len(piece) for piece in pieces if isinstance(piece, memoryview)] == [200_004]
+    assert len(pieces) == 3
+    assert len([*render(check_upload(b'{"atoms":[1],"x":2}'), ID, TIME, None).pieces]) == 1
+
+
+# --- the SHA-256 ----------------------------------------------------------------------------------
+
+
+@given(bodies(), st.data())
 @settings(max_examples=50)
-def test_a_changed_byte_anywhere_shows_in_the_sha_256(upload, data):
-    whole = bytearray(stored(upload[0]))
-    check_digest([bytes(whole)])
-    at = data.draw(st.integers(0, len(whole) - 1))
-    whole[at] ^= data.draw(st.integers(1, 255))
+def test_a_changed_byte_anywhere_shows_in_the_sha_256(body, data):
+    text = bytearray(stored(body.encode()))
+    at = data.draw(st.integers(0, len(text) - 1))
+    text[at] ^= data.draw(st.integers(1, 255))
     with pytest.raises(DamagedBackup):
-        check_digest([bytes(whole)])
+        checksum.check([bytes(text)])
 
 
 def test_the_sha_256_is_that_of_the_file_without_its_own_digits():
-    whole = stored(b'{"atoms":[1,2]}')
-    digits = re.search(rb'"sha256":"([0-9a-f]{64})"', whole)[1]
-    assert hashlib.sha256(whole.replace(digits, b"", 1)).hexdigest().encode() == digits
+    text = stored(b'{"atoms":[1,2]}')
+    digits = re.search(rb'"sha256":"([0-9a-f]{64})"', text)[1]
+    assert hashlib.sha256(text.replace(digits, b"", 1)).hexdigest().encode() == digits
+    rendered = render(check_upload(b'{"atoms":[1,2]}'), ID, TIME, None)
+    digest = Digest(rendered.digits_at)
+    for piece in rendered.pieces:
+        digest.update(piece)
+    assert digest.digits() == digits
 
 
-@given(uploads(), st.data())
+@pytest.mark.parametrize("size", [HEAD_BYTES, 5000, 100_000])
+def test_a_document_is_checked_in_pieces_of_any_size(size):
+    text = stored(b'{"atoms":["%s"]}' % (b"x" * 20_000))
+    assert checksum.check(text[at : at + size] for at in range(0, len(text), size))
+    damaged = text[:-10] + b"y" + text[-9:]
+    with pytest.raises(DamagedBackup, match="do not match"):
+        checksum.check(damaged[at : at + size] for at in range(0, len(damaged), size))
+
+
+OF_A_RECORD = b'{"sha256":"%s"}' % (b"0" * 64)
+
+
+def in_another_form(sha256: bytes, data: bytes = b"{}", blank: bytes = b" ") -> bytes:
+    """Write a document by hand, with the SHA-256 it should have if ``sha256`` is its place."""
+    text = b'{"id":"i",%s"timestamp":"t",%s"data":%s}' % (blank, sha256, data)
+    digits = hashlib.sha256(text.replace(b"D" * 64, b"")).hexdigest().encode()
+    return text.replace(b"D" * 64, digits)
+
+
+PLACE = b'"sha256":"%s", ' % (b"D" * 64)
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        (in_another_form(b""), False),
+        (in_another_form(b"", b'{"atoms":[%s]}' % OF_A_RECORD), False),
+        (in_another_form(b'"x":%s,' % OF_A_RECORD), False),
+        (in_another_form(b"")[:-1] + b',"sha256":"after data"}', False),
+        (in_another_form(PLACE), True),
+        (in_another_form(PLACE, b'{"atoms":[%s]}' % OF_A_RECORD), True),
+        (in_another_form(PLACE, blank=b" " * 300_000), True),
+        (in_another_form(PLACE.replace(b":", b"\t:\n ")), True),
+        (in_another_form(PLACE)[:-2] + b'"x":1}}', "do not match"),
+        (pretty(stored(b'{"atoms":[1]}')), "do not match"),
+        (pretty(stored(b'{"atoms":[1]}'), sha256="0" * 63), "does not have 64 digits"),
+        (pretty(stored(b'{"atoms":[1]}'), sha256=None), "does not have 64 digits"),
+        (stored(b"{}").replace(b'"sha256"', b'"sha-256"'), "is missing"),
+        (b"", "cannot be read"),
+        (b"[1", "cannot be read"),
+    ],
+)
+def test_the_sha_256_that_counts_is_the_outermost_object_s_before_its_data(text, outcome):
+    if isinstance(outcome, bool):
+        assert checksum.check([text]) is outcome
+    else:
+        with pytest.raises(DamagedBackup, match=outcome):
+            checksum.check([text])
+
+
+# --- what is stored -------------------------------------------------------------------------------
+
+
+@given(bodies(), st.data())
 @settings(max_examples=50)
-def test_a_document_cut_anywhere_is_damaged(upload, data):
-    whole = stored(upload[0])
-    cut = whole[: data.draw(st.integers(0, len(whole) - 1))]
+def test_a_document_cut_anywhere_is_damaged(body, data):
+    text = stored(body.encode())
+    cut = text[: data.draw(st.integers(0, len(text) - 1))]
     with pytest.raises(DamagedBackup):
         read_head(cut, len(cut))
 
 
-def test_the_largest_head_fits_in_the_bytes_that_a_listing_reads():
-    time = '"' + "x" * (CLIENT_TIMESTAMP_BYTES - 2) + '"'
-    members = [f'"{name}":[{"1," * 1000}1]' for name in CATEGORIES]
-    whole = stored(f'{{"clientTimestamp":{time},{",".join(members)}}}'.encode(), "k" * 128)
-    # 1,000 digits of counts and offsets are more than any file has; 50 MB take 8 each.
-    assert whole.index(b'\n"data":') < document.HEAD_BYTES - 1000
-    assert read_head(whole[: document.HEAD_BYTES], len(whole)).counts["atoms"] == 1001
-
-
-def test_items_are_counted_alike_by_all_ways_of_counting(monkeypatch):
-    objects = b'[ {"a":"],["} , {"b":{"c":[]},"d":[{}]},{ } ]'
-    others = rb'[ [1,[2]] , {"a":"],[","b":{"c":[]}} , "\"," , 1 ,null ]'
-    body = b' { "atoms" : %s , "compositions":%s, "snapshots":[ ] }' % (others, objects)
-    few = check_upload(body).counts
-    assert (few["atoms"], few["compositions"], few["snapshots"]) == (5, 3, 0)
-    monkeypatch.setattr(rawjson, "_FEW_ITEMS_BYTES", 0)
-    assert check_upload(body).counts == few
-    assert check_upload(body).counts == few
-
-
-@given(uploads())
-@settings(max_examples=50)
-def test_both_ways_of_counting_agree(upload):
-    few = check_upload(upload[0]).counts
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rawjson, "_FEW_ITEMS_BYTES", 0)
-        assert check_upload(upload[0]).counts == few
-
-
-def test_a_text_cut_within_a_character_at_the_border_of_a_piece_is_read_whole():
-    for shift in range(4):
-        body = b'{"x":"%s%s"}' % (b"a" * shift, "😀".encode() * 60_000)
-        assert json.loads(stored(body))["data"]["x"] == "a" * shift + "😀" * 60_000
-
-
-@pytest.mark.parametrize("at", [65_535, 65_536, 65_537, 200_000])
-def test_the_place_of_bad_utf8_is_told_wherever_it_lies(at):
-    body = b'{"x":"' + b"a" * (at - 6)
-    for bad in (b"\xff", b"\xe2\x82", b"\xf0\x9f\x98"):
-        with pytest.raises(InvalidBackup, match=rf"byte {at}\b"):
-            check_upload(body + bad + b'"}')
-
-
-@pytest.mark.parametrize("depth", [500, 900])
-def test_nesting_that_json_libraries_of_browsers_and_python_read_is_taken(depth):
-    stored(b'{"atoms":[%s]}' % (b"[" * depth + b"]" * depth))
+OWN = stored(b'{"atoms":[1],"deviceId":"d"}')
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("text", "words"),
     [
-        b'{"atoms":[1,2,3],"atoms":[[1],2]}',
-        b'{"atoms":12,"atoms":[1]}',
-        b'{"atoms":{"x":1,"snapshots":2},"atoms":[1,23],"snapshots":[]}',
-        b'{"atoms":[1,2],"x":{"atoms":[9]},"a\\u0074oms":[3]}',
-        b'{"\\ud800":1,"\\u0800":2,"atoms":["\\udfff"]}',
-        b'{"snapshots":[], "x":[1,2,3], "snapshots":[{"a":[1,2,33]}]}',
-        b'{"atoms":[1],"snapshots":[1,2,3],"x":1,"atoms":[999999999999999999999]}',
+        (OWN + b" ", "bytes where"),
+        (OWN.replace(b'"voiceNotes":0,', b"", 1), "does not count every category"),
+        (re.sub(rb'"atoms":\[\d+,', b'"atoms":[90,', OWN), "atoms a place outside data"),
+        (re.sub(rb'"atoms":\[\d+,', b'"atoms":[-9,', OWN), "atoms a place outside data"),
+        (OWN.replace(b'"deviceId":"d"', b'"deviceId":"\xff"'), "not valid UTF-8"),
+        (OWN.replace(b'"deviceId":"d"', b'"deviceId":[1]'), "cannot be read"),
+        (b"[]", "cannot be read"),
+        (b'{"id":1,"timestamp":"t","data":{}}', "cannot be read"),
+        (b'{"id":"i","timestamp":"t","data":[]}', "cannot be read"),
+        (b'{"id":"i","data":{}}', "id, timestamp or data is missing"),
+        (b'{"id":"i","timestamp":"t"}', "id, timestamp or data is missing"),
     ],
 )
-def test_a_name_that_comes_twice_is_told_from_its_first_value(body):
-    whole, content = stored(body), json.loads(body)
-    data = json.loads(whole)["data"]
-    assert {name: data[name] for name in content} == content
+def test_what_no_server_wrote_is_damaged(text, words):
+    with pytest.raises(DamagedBackup, match=words):
+        read_head(text, len(text))
 
 
-@st.composite
-def texts_with_doubles(draw) -> bytes:
-    """Draw an object whose names come often twice, spaced and escaped in any way JSON allows."""
-    name = st.sampled_from(["atoms", "snapshots", "x", "\ud83d", "\u083d", "é"])
-    value = st.lists(values, max_size=3)
-    blank = st.sampled_from(["", " ", "\n\t"])
-    pieces = []
-    for key, content in draw(st.lists(st.tuples(name, value), max_size=6)):
-        escaped = "".join(f"\\u{ord(c):04x}" for c in key)
-        written = draw(st.sampled_from([json.dumps(key), f'"{escaped}"']))
-        pieces.append(draw(blank) + written + draw(blank) + ":" + json.dumps(content) + draw(blank))
-    return ("{" + ",".join(pieces) + "}").encode()
+@pytest.mark.parametrize("form", [lambda text: text, lambda text: pretty(text, sha256=0)])
+def test_what_was_stored_before_there_were_rules_stays_readable(form):
+    text = stored(b'{"clientTimestamp":"PUT","device":"d"}').replace(b"PUT", b"\\ud83d")
+    text = form(text.replace(b'"data":{', b'"data":{"device":[5],'))
+    head = read_head(text, len(text) if not has_head(text) else len(text) - len('"device":[5],'))
+    assert json.loads(bytes(head.client_timestamp)) == "\ud83d"
+    assert head.device == "d"
+    many = pretty(stored(b"{}"), data={"atoms": [0] * 1_000_001, "snapshots": 1})
+    assert read_head(many, len(many)).counts == dict.fromkeys(CATEGORIES, 0) | {"atoms": 1_000_001}
 
 
-@given(texts_with_doubles(), st.data())
-@settings(max_examples=300)
-def test_members_are_those_that_python_reads_and_their_bytes_those_that_were_sent(body, data):
-    if body and data.draw(st.booleans()):  # mutated: mostly invalid, and never misread
-        at = data.draw(st.integers(0, len(body) - 1))
-        body = (
-            body[:at] + data.draw(st.sampled_from([b"", b'"', b",", b"]", b"0"])) + body[at + 1 :]
-        )
-    try:
-        expected = json.loads(body.decode(), parse_constant=refuse)
-        assert isinstance(expected, dict)
-    except (ValueError, AssertionError):
-        with pytest.raises(InvalidBackup):
-            check_upload(body)
-        return
-    check_upload(body)  # every category here is an array
-    found = rawjson.members(body)
-    assert found.keys() == expected.keys()
-    for name, member in found.items():
-        assert json.loads(body[member.value]) == expected[name]
-        assert json.loads(body[member.name]) == name
+def test_a_file_too_large_for_the_express_server_is_not_parsed(tmp_path, monkeypatch):
+    monkeypatch.setattr(document, "LARGEST_EXPRESS", 20)
+    path = tmp_path / "file"
+    for text, words in [(b"{" + b" " * 20, "21 bytes"), (b'{"id":', "does not end")]:
+        path.write_bytes(text)
+        with open(path, "rb") as file, pytest.raises(DamagedBackup, match=words):
+            document.read_whole(file.fileno(), len(text))
+    path.write_bytes(b'{"id":1} \n')
+    with open(path, "rb") as file:
+        assert document.read_whole(file.fileno(), 10) == b'{"id":1} \n'
 
 
-@pytest.mark.parametrize("name", ["n" * 1023, "é" * 512, "\\u0041" * 171])
-def test_a_name_is_limited_like_the_rest_of_the_head(name):
-    stored(f'{{"{name[:-6]}":1}}'.encode())
-    with pytest.raises(InvalidBackup, match="longer than 1024 bytes"):
-        check_upload(f'{{"{name}":1}}'.encode())
+def test_a_pretty_printed_backup_is_listed_and_restored_and_keeps_its_device(client):
+    body = b'{"atoms":[{"slug":"a","n":15}],"deviceId":"d-1","device":"Laptop"}'
+    backup_id = client.upload(body)["id"]
+    path = client.data_dir / f"backup-{backup_id}.json"
+    path.write_bytes(pretty(path.read_bytes()))
+    listed = client.get("/api/backup/list").json["backups"][0]
+    assert (listed["deviceId"], listed["device"]) == ("d-1", "Laptop")
+    part = client.post("/api/restore", {"backupId": backup_id, "items": ["atoms"]}).json
+    assert part["data"] == {"atoms": [{"slug": "a", "n": 15}]}
+    change = client.post(f"/api/backup?base={backup_id}", b"{}")
+    assert_error(change, 409, "do not match its SHA-256", "send the whole backup")
 
 
-def test_no_objects_are_made_of_too_many_members():
-    body = b"{" + b",".join(b'"k%d":0' % n for n in range(rawjson.MOST_MEMBERS)) + b"}"
-    stored(body)
-    with pytest.raises(InvalidBackup, match="10000 members"):
-        check_upload(body[:-1] + b',"one more":0}')
-
-
-@pytest.mark.parametrize("item", [b"0", b"[]", b"{}", b'""', b'[1,"]"]', b'{"a":[{},","]}', b" 1 "])
-def test_a_million_items_are_counted_as_a_few_are(item, monkeypatch):
-    array = b'{"atoms":[' + b",".join([item] * 7) + b"]}"
-    assert check_upload(array).counts["atoms"] == 7
-    monkeypatch.setattr(rawjson, "_FEW_ITEMS_BYTES", 0)
-    assert check_upload(array).counts["atoms"] == 7
-    assert check_upload(array).counts["atoms"] == 7
-    assert check_upload(b'{"atoms":[ ],"x":[0,0,0,0]}').counts["atoms"] == 0
-
-
-def test_records_full_of_numbers_are_counted_without_stepping_through_them(monkeypatch):
-    record = b'{"id":1,"points":[%s0]}' % (b"0.5," * 1000)
-    body = b'{"snapshots":[%s]}' % b",".join([record] * 1200)
-    assert body.count(b",") > 1_000_000
-    assert check_upload(body).counts["snapshots"] == 1200
+@pytest.mark.parametrize("name", sorted(path.name for path in EXPRESS.iterdir()))
+def test_files_of_the_express_server_have_a_head_made_up_for_them(name):
+    text = (EXPRESS / name).read_bytes()
+    head, whole = read_head(text, len(text)), json.loads(text)
+    assert checksum.check([text]) is False
+    assert head.counts == {name: len(whole["data"].get(name, [])) for name in CATEGORIES}
+    assert json.loads(bytes(head.timestamp)) == whole["timestamp"]
+    assert head.entry().keys() == {"id", "timestamp", "clientTimestamp", "size", "counts"}

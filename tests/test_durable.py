@@ -16,11 +16,11 @@ import pytest
 from support import backups_in, strays_in
 
 from backup_server import durable
-from backup_server.document import check_upload
 from backup_server.durable import Directory
 from backup_server.errors import NoRoom, Unavailable, UnusableBase
 from backup_server.ids import file_name
 from backup_server.storage import Storage
+from backup_server.upload import check_upload
 
 
 @pytest.fixture(autouse=True)

@@ -14,11 +14,11 @@ import pytest
 from support import CATEGORIES, ROOT, assert_error, backups_in
 
 from backup_server import document, heads
-from backup_server.document import check_upload
 from backup_server.durable import Directory
 from backup_server.heads import Heads
 from backup_server.ids import file_name
 from backup_server.storage import Storage
+from backup_server.upload import check_upload
 
 EXPRESS = ROOT / "tests" / "samples" / "express-data"
 EXPRESS_IDS = sorted(

@@ -17,10 +17,10 @@ import pytest
 from support import assert_error, backups_in, strays_in, wait_until
 
 from backup_server import storage as storage_module
-from backup_server.document import check_upload
 from backup_server.errors import Unavailable, UnknownBackup
 from backup_server.ids import file_name
 from backup_server.storage import Storage
+from backup_server.upload import check_upload
 
 KEY = "key-of-this-upload"
 #: Processes of a fresh interpreter: forks of a process with threads may hang.

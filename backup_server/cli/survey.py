@@ -9,7 +9,7 @@ from itertools import chain
 
 import click
 
-from .. import document, ids
+from .. import checksum, document, ids
 from ..document import Head
 from ..errors import BackupError, UnknownBackup
 from ..series import Backup
@@ -90,7 +90,7 @@ def _verify(storage: Storage, backup_id: str) -> tuple[Head, bool]:
         head = document.read_head(text, size)
         if head.id != backup_id:
             raise BackupError(f"It says that it is {head.id}.")
-        return head, document.check_digest(chain([text], rest))
+        return head, checksum.check(chain([text], rest))
 
 
 def _made(backup_id: str, head: Head) -> datetime | None:

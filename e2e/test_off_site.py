@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from commands import environ, run
-from support import ROOT, Server, backups_in, require_tool
+from support import ROOT, Server, backups_in, require_tool, wait_until
 
 from backup_server.retention import decide
 from backup_server.series import Backup
@@ -156,7 +155,7 @@ def test_a_copy_during_uploads_brings_back_all_that_was_acknowledged(site, sampl
     for thread in uploaders:
         thread.start()
     try:
-        wait_until(lambda: len(server.listed()) > 20)
+        wait_until(lambda: len(server.listed()) > 20, 60)
         acknowledged = backups_in_listing(server)
         copy(site)
         later = len(server.listed())
@@ -236,13 +235,6 @@ def backups_in_listing(server: Server) -> dict[str, bytes]:
     """Return the bytes of every backup that is acknowledged by now, by file name."""
     listed = server.listed()
     return {f"backup-{one}.json": server.get(f"/api/backup/{one}").body for one in listed}
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 # --- the rules of restic forget -------------------------------------------------------------------

@@ -209,6 +209,7 @@ WRONG = {
     "a time of no unit": ["check", "--max-age", "26x"],
     "a time of too many digits": ["check", "--max-age", "999999999w"],
     "a time that is too long": ["check", "--lost-within", "99999w9999w"],
+    "a time in two units": ["check", "--lost-within", "1w2d"],
 }
 
 

@@ -17,25 +17,22 @@ from .survey import json_option, open_storage, print_json, say, survey
 _AHEAD = timedelta(minutes=5)
 #: The disk is to have room for so many days at the present rate, and for so many more backups.
 _DAYS, _BACKUPS = 30, 10
-# Four digits each: no sum of these is longer than the calendar.
-_TIME = re.compile(
-    r"(?:(?P<weeks>\d{1,4})w)?(?:(?P<days>\d{1,4})d)?(?:(?P<hours>\d{1,4})h)?"
-    r"(?:(?P<minutes>\d{1,4})m)?",
-    re.ASCII,
-)
+#: Its kind (none, age, room, damaged or lost), and what to tell the owner.
+Finding = tuple[str, str]
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class Duration(click.ParamType):
-    """A length of time such as 90m, 26h, 2d, 1w or 1d12h."""
+    """A length of time such as 90m, 26h, 2d or 1w, 191 years at most."""
 
     name = "time"
 
     def convert(self, value: str, parameter: object, context: object) -> timedelta:
         """Return the time; anything else is a usage error."""
-        match = _TIME.fullmatch(value)
-        if not value or not match:
-            self.fail(f"'{value}' is not a time such as 90m, 26h, 1w or 1d12h.", parameter, context)
-        return timedelta(**{unit: int(number or 0) for unit, number in match.groupdict().items()})
+        match = re.fullmatch(r"(\d{1,4})([mhdw])", value, re.ASCII)
+        if not match:
+            self.fail(f"'{value}' is not a time such as 90m, 26h, 2d or 1w.", parameter, context)
+        return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 @click.command(epilog="Example: portfolio-backup check --max-age 26h")
@@ -66,7 +63,7 @@ def check(max_age: timedelta | None, lost_within: timedelta, verify: bool, as_js
     days = int(free / rate) if free is not None and rate else None
     findings = [
         *_age(newest, max_age, now),
-        *_room(free, newest, days),
+        *_room(newest, free, days),
         *_damage(backups),
         *_losses(backups, names, now - lost_within),
     ]
@@ -76,14 +73,22 @@ def check(max_age: timedelta | None, lost_within: timedelta, verify: bool, as_js
                 "directory": str(storage.directory),
                 "status": "problem" if findings else "ok",
                 "backups": len(backups),
-                "devices": [_as_json(backup, names) for backup in newest],
+                "devices": [
+                    {
+                        "deviceId": backup.device_id,
+                        "name": names[backup.device_id],
+                        "newest": backup.id,
+                        "made": backup.made and iso(backup.made),
+                    }
+                    for backup in newest
+                ],
                 "daysOfRoom": days,
-                "findings": findings,
+                "findings": [{"kind": kind, "message": message} for kind, message in findings],
             }
         )
         return 1 if findings else 0
     if findings:
-        say("PROBLEM: " + "; ".join(finding["message"] for finding in findings))
+        say("PROBLEM: " + "; ".join(message for _, message in findings))
     else:
         room = "" if days is None else f"; room for {days:,} days at the present rate"
         say(f"OK: {len(backups)} backups, the newest, {_described(newest[0], now)}{room}")
@@ -92,13 +97,13 @@ def check(max_age: timedelta | None, lost_within: timedelta, verify: bool, as_js
     return 1 if findings else 0
 
 
-def _age(newest: list[Backup], max_age: timedelta | None, now: datetime) -> Iterator[dict]:
+def _age(newest: list[Backup], max_age: timedelta | None, now: datetime) -> Iterator[Finding]:
     if not newest:
-        yield {"kind": "none", "message": "there is no backup that can be read"}
+        yield "none", "there is no backup that can be read"
     elif max_age is not None:
         made = newest[0].made
         if made is None or not -_AHEAD <= now - made <= max_age:
-            yield {"kind": "age", "message": f"the newest backup, {_described(newest[0], now)}"}
+            yield "age", f"the newest backup, {_described(newest[0], now)}"
 
 
 def _free_bytes(storage: Storage) -> int | None:
@@ -107,39 +112,27 @@ def _free_bytes(storage: Storage) -> int | None:
     return status.f_bavail * status.f_frsize if status.f_blocks else None
 
 
-def _room(free: int | None, newest: list[Backup], days: int | None) -> Iterator[dict]:
+def _room(newest: list[Backup], free: int | None, days: int | None) -> Iterator[Finding]:
+    cure = "delete old backups with prune, or make room"
     if days is not None and days < _DAYS:
-        room = f"{days} days at the present rate"
+        yield "room", f"the disk has room for {days} days at the present rate: {cure}"
     elif newest and free is not None and free < _BACKUPS * newest[0].size:
-        room = f"{free // newest[0].size} more backups like the newest"
-    else:
-        return
-    message = f"the disk has room for {room}: delete old backups with prune, or make room"
-    yield {"kind": "room", "message": message}
+        more = free // newest[0].size
+        yield "room", f"the disk has room for {more} more backups like the newest: {cure}"
 
 
-def _damage(backups: list[Backup]) -> Iterator[dict]:
+def _damage(backups: list[Backup]) -> Iterator[Finding]:
     for backup in backups:
         if backup.damage:
-            name = ids.file_name(backup.id)
-            message = f"{name} is damaged: {backup.damage.rstrip('.')}"
-            yield {"kind": "damaged", "message": message, "file": name}
+            yield "damaged", f"{ids.file_name(backup.id)} is damaged: {backup.damage.rstrip('.')}"
 
 
-def _losses(backups: list[Backup], names: dict[str | None, str], since: datetime) -> Iterator[dict]:
+def _losses(
+    backups: list[Backup], names: dict[str | None, str], since: datetime
+) -> Iterator[Finding]:
     for loss in standing_losses(backups, since):
         device = f"{names[loss.after.device_id]}: " if len(names) > 1 else ""
-        message = f"{device}{loss}: restore it from {loss.before.id}"
-        yield {"kind": "lost", "message": message, "restore": loss.before.id}
-
-
-def _as_json(backup: Backup, names: dict[str | None, str]) -> dict:
-    return {
-        "deviceId": backup.device_id,
-        "name": names[backup.device_id],
-        "newest": backup.id,
-        "made": backup.made and iso(backup.made),
-    }
+        yield "lost", f"{device}{loss}: restore it from {loss.before.id}"
 
 
 def _described(backup: Backup, now: datetime) -> str:

@@ -110,14 +110,14 @@ def test_atoms_are_added_edited_and_backed_up(page, server):
     assert backup["counts"]["atoms"] == 1
     wait_for_headline(page, "Everything on this device is backed up")
     assert page.locator("#last").text_content() == "Last backup just now"
-    assert page.locator("#storage").text_content().startswith("1 backup takes ")
+    assert page.locator("#storage").text_content().startswith("1 backup on the server: ")
 
     add_atom(page, "Slow orbit")
     back_up(page, 2)
     newest = page.locator(".entry").first
     assert newest.locator(".change").text_content() == "+1\u00a0atom"
     newest.locator(".fold").click()
-    assert newest.locator(".counts").first.text_content() == "2\u00a0atoms"
+    assert "2\u00a0atoms" in newest.locator(".counts").text_content()
     edit_atom(page, "Slow orbit", "Slow orbits")
     back_up(page, 3)
     assert page.locator(".entry .change").first.text_content() == "edited, +1 byte"
@@ -227,6 +227,7 @@ def test_a_backup_of_50_mb_does_not_freeze_the_page(page, server):
     dialog.get_by_role("searchbox").fill("9998 const")
     page.wait_for_function("document.querySelectorAll('#inside-list li').length === 1")
     longest = page.evaluate("Math.max(0, ...window.longTasks.map(({ duration }) => duration))")
+    print("TASKS", page.evaluate("window.longTasks.map((t)=>[t.startTime|0,t.duration|0])"))
     assert longest < 1000  # milliseconds; 150 to 400 of them are the browser's JSON.parse
 
 
@@ -322,7 +323,7 @@ def test_a_backup_that_is_opened_in_the_instant_another_is_closed_is_shown(page,
     page.evaluate(
         """() => {
             document.getElementById('inside-dialog').close();
-            document.querySelector('.entry .disclosed button').click();
+            document.querySelector('.entry .detailed button').click();
         }"""
     )
     page.get_by_role("dialog").get_by_role("checkbox", name="Hum").wait_for()

@@ -1,17 +1,10 @@
-/**
- * Searching records by everything that is written in them: `strasse` finds `Straße`.
- */
+/** Searching records by everything that is written in them: `strasse` finds `Straße`. */
 
+import type { PlannedRecord as Row } from '../src/index.js';
 import { turns } from '../src/turns.js';
 
-/**
- * @template {{inBackup: Record<string, any>}} Row
- * @param {Row[]} rows
- * @param {string} words found whatever their case and accents
- * @param {() => boolean} isWanted asked between turns: whether the answer still matters
- * @returns {Promise<Row[] | null>} null when it no longer does
- */
-export async function search(rows, words, isWanted) {
+/** Finds words whatever their case and accents; null once they are no longer wanted. */
+export async function search(rows: Row[], words: string, isWanted: () => boolean) {
   const wanted = folded(words);
   if (!wanted) return rows;
   const turn = turns();
@@ -24,19 +17,15 @@ export async function search(rows, words, isWanted) {
   return found;
 }
 
-/** @param {string} text */
-function folded(text) {
+/** Without case and accents. */
+export function folded(text: string) {
   const lower = text.toLowerCase();
   // Most text needs no more, and there may be 50 MB of it.
   if (/^[\0-\x7f]*$/.test(lower)) return lower;
   return lower.normalize('NFKD').replace(/\p{M}/gu, '').replaceAll('ß', 'ss');
 }
 
-/**
- * @param {unknown} record
- * @param {string} wanted folded
- */
-function holds(record, wanted) {
+function holds(record: unknown, wanted: string) {
   const left = [record];
   while (left.length) {
     const value = left.pop();

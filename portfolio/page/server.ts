@@ -4,45 +4,39 @@
  */
 
 import * as released from '../src/index.js';
-
-/** @typedef {import('./series.js').Backup} Backup */
+import type { Backup } from './series.js';
 
 /** Backups that are asked for at once. */
 const PAGE = 500;
 
 const DISMISSED = 'backups-page:dismissed-undo';
 
-const client = /** @type {any} */ (released);
+const client: any = released;
 
 export const BACKUPS_EVENT = client.BACKUPS_EVENT ?? 'eoe:backups';
 
-/**
- * @param {string | null} before the id that the page before named, null for the newest
- * @returns {Promise<{backups: Backup[], next: string | null, unreadable: string[]}>}
- */
-export async function listPage(before) {
+type Page = { backups: Backup[]; next: string | null; unreadable: string[] };
+
+/** `before`: what the page before named as `next`; null for the newest. */
+export async function listPage(before: string | null): Promise<Page> {
   if (client.listBackupPage) {
     return client.listBackupPage({ limit: PAGE, before: before ?? undefined });
   }
   return { backups: await client.listBackups(), next: null, unreadable: [] };
 }
 
-/** @returns {Promise<string | undefined>} */
-export async function ownDeviceId() {
+export async function ownDeviceId(): Promise<string | undefined> {
   return client.getDeviceId?.();
 }
 
-/**
- * @param {Backup} backup
- * @returns whether it is the newest of this device
- */
-export function isOwnNewest({ id, timestamp }) {
+/** Whether it is the newest of this device. */
+export function isOwnNewest({ id, timestamp }: Backup) {
   const { baseId, lastBackupTime } = client.getBackupStatus();
   return baseId === undefined ? timestamp === lastBackupTime : id === baseId;
 }
 
-/** @returns {Promise<string | null>} when what can be undone, and was not dismissed, was done */
-export async function offeredUndo() {
+/** When the restore was that can be undone, if that was not dismissed. */
+export async function offeredUndo(): Promise<string | null> {
   const undo = await client.getUndo();
   if (!undo || undo.dismissed || undo.restoredAt === localStorage.getItem(DISMISSED)) return null;
   return undo.restoredAt;

@@ -1,27 +1,30 @@
-/**
- * The Backups page: how things stand on this device, and the backups on the server.
- */
+/** The Backups page: how things stand on this device, and the backups on the server. */
+
+import { html, nothing, render } from 'lit-html';
 
 import '../src/sync-status.js';
 import {
-  configure, createBackup, downloadBackup, enableAutoBackup, getBackupStatus, STATUS_EVENT, undoRestore,
+  configure, createBackup, downloadBackup, enableAutoBackup, getBackupStatus, type RestoreResult,
+  STATUS_EVENT, undoRestore,
 } from '../src/index.js';
 import { showAtoms, startAtoms } from './atoms.js';
 import { confirmDeletion, confirmThinning, isDeleting, startDeletion } from './deletion.js';
-import { byId, element, messageOf, smallButton } from './dom.js';
+import { byId, messageOf, smallButton } from './dom.js';
 import { ago, plural } from './format.js';
 import { openInside } from './inside.js';
 import { showLast, showNoList, showOffer, showState, startLead } from './lead.js';
-import { entryOf } from './series.js';
-import {
-  BACKUPS_EVENT, dismissUndo, isOwnNewest, listPage, offeredUndo, ownDeviceId,
-} from './server.js';
+import { type Entry, entryOf } from './series.js';
+import { BACKUPS_EVENT, dismissUndo, listPage, offeredUndo, ownDeviceId } from './server.js';
 import { alone, getDB, isThere } from './store.js';
 import { choose, goTo, showTimeline, startTimeline } from './timeline.js';
 import { showYear } from './year.js';
 
-/** @typedef {import('./series.js').Entry} Entry */
-/** @typedef {import('../src/index.js').RestoreResult} RestoreResult */
+const ASKS_TOKEN = [
+  'The server asks for its token',
+  'Give it to your browser when that asks: the token is the password, and any name will do. ' +
+    'Without it nothing is listed, and nothing is backed up.',
+  'Ask me again',
+];
 
 const backUp = byId('back-up', HTMLButtonElement);
 const fileInput = byId('file', HTMLInputElement);
@@ -29,12 +32,11 @@ const notice = byId('notice', HTMLDivElement);
 const problem = byId('problem', HTMLDivElement);
 
 /** All that is known of the list. */
-let entries = /** @type {Entry[]} */ ([]);
+let entries: Entry[] = [];
 let complete = false;
-let unreadable = /** @type {string[]} */ ([]);
+let unreadable: string[] = [];
 
-/** @type {string | undefined} */
-let ownId;
+let ownId: string | undefined;
 
 /** The newest reading of the list: an older one stops. */
 let reading = 0;
@@ -48,11 +50,9 @@ async function readList() {
   const [known, isRefresh] = [entries, complete];
   if (!isRefresh) showNoList('Asking the server…');
   try {
-    /** @type {Entry[]} */
-    let read = [];
-    /** @type {string | null} */
-    let next = null;
-    let bad = /** @type {string[]} */ ([]);
+    let read: Entry[] = [];
+    let next: string | null = null;
+    let bad: string[] = [];
     do {
       const page = await listPage(next);
       if (question !== reading) return;
@@ -72,45 +72,32 @@ async function readList() {
   }
 }
 
-/**
- * @param {Entry[]} read
- * @param {boolean} all
- * @param {string[]} bad
- */
-function show(read, all, bad = unreadable) {
+function show(read: Entry[], all: boolean, bad = unreadable) {
   [entries, complete, unreadable] = [read, all, bad];
   problem.hidden = true;
   showLast(entries, complete, unreadable);
   showYear(entries, complete, goTo);
-  void showTimeline(entries, complete);
-  showOffer(entries, ownId, isOwnNewest);
+  showTimeline(entries, complete);
+  showOffer(entries, ownId);
 }
 
-/** @param {unknown} error why there is no list */
-function showProblem(error) {
-  const needsToken = /** @type {{status?: number}} */ (error).status === 401;
-  const words = needsToken
-    ? ['The server asks for its token', 'Your browser asks for it: the token is the password, and any ' +
-       'name will do. Without it nothing is listed, and nothing is backed up.', 'Ask me again']
-    : ['The backups can’t be listed', messageOf(error), 'Try again'];
-  const [title, reason, button] = words;
+/** @param error why there is no list */
+function showProblem(error: unknown) {
+  const needsToken = (error as { status?: number }).status === 401;
+  const [title, reason, button] = needsToken ? ASKS_TOKEN : [
+    'The backups can’t be listed', messageOf(error), 'Try again',
+  ];
   showNoList(needsToken ? 'The server did not let this page in' : 'The server did not answer');
   complete = false;
-  problem.replaceChildren(
-    element('h2', { text: title }),
-    element('p', { text: reason }),
-    smallButton(button, readList),
-  );
+  render(html`<h2>${title}</h2><p>${reason}</p>${smallButton(button, readList)}`, problem);
   problem.hidden = false;
 }
 
-/** @param {Entry | File} chosen */
-function open(chosen) {
+function open(chosen: Entry | File) {
   void openInside(chosen, restored);
 }
 
-/** @param {RestoreResult} result */
-function restored({ added, replaced, kept }) {
+function restored({ added, replaced, kept }: RestoreResult) {
   const parts = [
     added.length && `${plural(added.length, 'record')} came back`,
     replaced.length && `${plural(replaced.length, 'record')} replaced`,
@@ -121,38 +108,27 @@ function restored({ added, replaced, kept }) {
   if (alone) void showAtoms();
 }
 
-/**
- * Fetched, since a plain link can't carry the token.
- *
- * @param {Entry} entry
- */
-async function download(entry) {
+/** Fetched, since a plain link can't carry the token. */
+async function download(entry: Entry) {
   try {
     const file = await downloadBackup(entry.id);
     const href = URL.createObjectURL(file);
-    element('a', { href, download: file.name }).click();
+    Object.assign(document.createElement('a'), { href, download: file.name }).click();
     setTimeout(() => URL.revokeObjectURL(href), 60_000);
   } catch (error) {
     showNotice(`Not downloaded: ${messageOf(error)}`, false);
   }
 }
 
-/**
- * @param {string} text
- * @param {boolean} undoable
- */
-function showNotice(text, undoable) {
+function showNotice(text: string, undoable: boolean) {
   const dismiss = () => {
     notice.hidden = true;
     byId('backups', HTMLElement).focus();
     if (undoable) void dismissUndo();
   };
   notice.hidden = false;
-  notice.replaceChildren(
-    element('p', { text }),
-    ...(undoable ? [smallButton('Undo the restore', undoLast)] : []),
-    smallButton('Dismiss', dismiss),
-  );
+  const undo = undoable ? smallButton('Undo the restore', undoLast) : nothing;
+  render(html`<p>${text}</p>${undo}${smallButton('Dismiss', dismiss)}`, notice);
 }
 
 async function undoLast() {
@@ -177,7 +153,7 @@ async function showStatus() {
   // Not `disabled`, which would take the focus away from it.
   backUp.setAttribute('aria-disabled', String(busy));
   await showState();
-  if (complete) showOffer(entries, ownId, isOwnNewest);
+  if (complete) showOffer(entries, ownId);
   if (busy || isDeleting || !lastBackupTime || lastBackupTime === shownBackup) return;
   shownBackup = lastBackupTime;
   void readList();
@@ -215,7 +191,6 @@ startDeletion((deleted) => {
   show(entries.filter(({ id }) => !deleted.has(id)), complete);
 });
 if (alone) startAtoms();
-byId('atoms', HTMLElement).hidden = !alone;
 byId('to-site', HTMLElement).hidden = alone;
 void showState();
 void readList();
@@ -223,5 +198,5 @@ void offerUndo();
 void enableAutoBackup();
 ownDeviceId().then((id) => {
   ownId = id;
-  if (complete) showOffer(entries, ownId, isOwnNewest);
+  if (complete) showOffer(entries, ownId);
 }, () => {});

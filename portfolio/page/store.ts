@@ -1,24 +1,23 @@
 /**
  * Where this page is, and the database that it, like the portfolio, keeps its work in.
  *
- * At `/` the page is the container's own site: it makes `eoe-atoms` as the application does, so that
- * the application can take its place later. At any other path it is beside a site, whose
+ * At `/` the page is the container's own site: it makes `eoe-atoms` as the application does, so
+ * that the application can take its place later. At any other path it is beside a site, whose
  * database it never makes and never upgrades: the client opens that at the version it has.
  */
 
-import { openDB } from 'idb';
+import { type IDBPDatabase, openDB } from 'idb';
 
-/** @typedef {{slug: string, title: string, date: string, type: string, stage: string,
- *   code: string, updatedAt: string}} Atom */
+type Fields = Record<'title' | 'stage' | 'code', string>;
+export type Atom = Fields & Record<'slug' | 'date' | 'type' | 'updatedAt', string>;
 
 const DATABASE = 'eoe-atoms';
 
 /** Whether there is no other site here. */
 export const alone = new URL('.', location.href).pathname === '/';
 
-/** The application's stores and indexes; an index has the name of its member.
- * @type {Record<string, IDBObjectStoreParameters & {indexes: string[]}>} */
-const STORES = {
+/** The application's stores and indexes; an index has the name of its member. */
+const STORES: Record<string, IDBObjectStoreParameters & { indexes: string[] }> = {
   atoms: { keyPath: 'slug', indexes: ['date', 'type'] },
   compositions: { keyPath: 'id', indexes: ['name', 'updatedAt', 'synced'] },
   snapshots: { keyPath: 'id', indexes: ['atomSlug', 'createdAt', 'synced'] },
@@ -27,10 +26,9 @@ const STORES = {
   configOverrides: { keyPath: 'atomSlug', indexes: [] },
 };
 
-/** @type {Promise<import('idb').IDBPDatabase> | null} */
-let connection = null;
+let connection: Promise<IDBPDatabase> | null = null;
 
-/** @returns {Promise<boolean>} true where the browser can't tell */
+/** True where the browser can't tell. */
 export async function isThere() {
   const databases = await indexedDB.databases?.();
   return databases?.some(({ name }) => name === DATABASE) ?? true;
@@ -55,7 +53,7 @@ async function openOwn() {
       }
     },
     blocking(_current, _blocked, event) {
-      /** @type {IDBDatabase} */ (event.target).close();
+      (event.target as IDBDatabase).close();
       connection = null;
     },
     terminated() {
@@ -64,35 +62,29 @@ async function openOwn() {
   });
 }
 
-/** @returns {Promise<Atom[]>} the newest first */
-export async function allAtoms() {
+/** The newest first. */
+export async function allAtoms(): Promise<Atom[]> {
   return (await (await getDB()).getAll('atoms')).reverse();
 }
 
-/**
- * @param {Atom | null} atom the one to change, null for a new one
- * @param {{title: string, stage: string, code: string}} fields
- */
-export async function saveAtom(atom, fields) {
-  const transaction = (await getDB()).transaction('atoms', 'readwrite');
+/** @param atom the one to change, null for a new one */
+export async function saveAtom(atom: Atom | null, fields: Fields) {
   const updatedAt = new Date().toISOString();
   const date = updatedAt.slice(0, 10);
-  const base = atom ?? { slug: await freeSlug(transaction.store, date, fields.title), date };
+  const base = atom ?? { slug: await freeSlug(date, fields.title), date };
+  const transaction = (await getDB()).transaction('atoms', 'readwrite');
   // What is stored now, not what was shown: another tab may have saved other members.
   const stored = await transaction.store.get(base.slug);
   await transaction.store.put({ type: 'visual', ...base, ...stored, ...fields, updatedAt });
   await transaction.done;
 }
 
-/**
- * @param {import('idb').IDBPObjectStore<unknown, ['atoms'], 'atoms', 'readwrite'>} store
- * @param {string} date
- * @param {string} title
- */
-async function freeSlug(store, date, title) {
+async function freeSlug(date: string, title: string) {
+  const database = await getDB();
   const words = title.toLowerCase().match(/[\p{L}\p{N}]+/gu)?.join('-') ?? 'untitled';
   const slug = `${date}-${words.slice(0, 60)}`;
-  let free = slug;
-  for (let number = 2; await store.getKey(free); number += 1) free = `${slug}-${number}`;
-  return free;
+  for (let number = 1; ; number += 1) {
+    const free = number === 1 ? slug : `${slug}-${number}`;
+    if (!(await database.getKey('atoms', free))) return free;
+  }
 }

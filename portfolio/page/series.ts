@@ -4,43 +4,38 @@
  */
 
 import { CATEGORIES } from '../src/index.js';
+import type { Backup as Listed } from '../src/index.js';
 import { countOf, dayKey, signed, sizeOf } from './format.js';
 
-/** @typedef {import('../src/index.js').Backup & {deviceId?: string | null,
- *   device?: string | null, problem?: string | null}} Backup */
-/** @typedef {Backup & {time: Date, day: string}} Entry */
-/** @typedef {Map<Entry, Entry | undefined>} Predecessors */
-/** @typedef {{name: string, newest: Entry}} Device */
+type Head = { deviceId?: string | null; device?: string | null; problem?: string | null };
+export type Backup = Listed & Head;
+export type Entry = Backup & { time: Date; day: string };
+export type Predecessors = Map<Entry, Entry | undefined>;
+type Device = { name: string; newest: Entry };
 
 const DAY = 86_400_000;
 
 /** Days that the present rate is measured over. */
 const RATE_DAYS = 30;
 
-/** @param {Backup} backup @returns {Entry} */
-export function entryOf(backup) {
+export function entryOf(backup: Backup): Entry {
   const time = new Date(backup.timestamp);
   return { ...backup, time, day: dayKey(time) };
 }
 
-/** @param {Entry} entry */
-export function seriesOf({ deviceId }) {
+export function seriesOf({ deviceId }: Entry) {
   return deviceId ?? null;
 }
 
 /**
- * @param {Entry[]} entries newest first
- * @param {boolean} complete whether the list has been read to its end; before that a predecessor
+ * @param entries newest first
+ * @param complete whether the list has been read to its end; before that a predecessor
  *   is only known where it is of the same series
- * @returns {Predecessors}
  */
-export function predecessors(entries, complete) {
-  /** @type {Map<string | null, Entry>} */
-  const bySeries = new Map();
-  /** @type {Map<string, Entry>} */
-  const byName = new Map();
-  /** @type {Predecessors} */
-  const found = new Map();
+export function predecessors(entries: Entry[], complete: boolean): Predecessors {
+  const bySeries = new Map<string | null, Entry>();
+  const byName = new Map<string, Entry>();
+  const found: Predecessors = new Map();
   for (const entry of [...entries].reverse()) {
     if (entry.problem) continue;
     const { device } = entry;
@@ -52,13 +47,9 @@ export function predecessors(entries, complete) {
   return found;
 }
 
-/**
- * @param {Entry[]} entries newest first
- * @returns {Map<string | null, Device>} the series: the one with the newest backup first
- */
-export function devicesOf(entries) {
-  /** @type {Map<string | null, Device>} */
-  const devices = new Map();
+/** The series of entries, newest first; so is the one with the newest backup. */
+export function devicesOf(entries: Entry[]) {
+  const devices = new Map<string | null, Device>();
   for (const entry of entries) {
     if (entry.problem) continue;
     const series = seriesOf(entry);
@@ -76,22 +67,22 @@ export function devicesOf(entries) {
   return devices;
 }
 
-/** @param {Backup} backup */
-export function recordsIn({ counts }) {
+export function bytesOf(entries: Entry[]) {
+  return entries.reduce((bytes, { size }) => bytes + size, 0);
+}
+
+export function recordsIn({ counts }: Backup) {
   return CATEGORIES.reduce((sum, category) => sum + (counts[category] ?? 0), 0);
 }
 
-/** @param {Backup} backup @returns {string[]} `40 atoms`, `3 snapshots` */
-export function countsOf({ counts }) {
+/** `40 atoms`, `3 snapshots`. */
+export function countsOf({ counts }: Backup) {
   const present = CATEGORIES.filter((category) => counts[category]);
   return present.map((category) => countOf(counts[category], category));
 }
 
-/**
- * @param {[Backup, Backup][]} steps from a backup to a later one of its series
- * @returns {string[]} `+1 atom`, `−2 snapshots`
- */
-export function differences(steps) {
+/** `+1 atom`, `−2 snapshots`: the sum of steps from a backup to a later one. */
+export function differences(steps: [Backup, Backup][]) {
   const sums = CATEGORIES.map((category) => ({
     category,
     sum: steps.reduce((sum, [from, to]) => sum + to.counts[category] - from.counts[category], 0),
@@ -101,13 +92,8 @@ export function differences(steps) {
     .map(({ category, sum }) => signed(sum, countOf(Math.abs(sum), category)));
 }
 
-/**
- * @param {Entry} entry
- * @param {Entry | undefined} before
- * @param {boolean} complete
- * @returns {string} what changed; what is in it, where nothing earlier is known
- */
-export function changeOf(entry, before, complete) {
+/** What changed; where nothing earlier is known, what is in it. */
+export function changeOf(entry: Entry, before: Entry | undefined, complete: boolean) {
   if (entry.problem) return entry.problem;
   const counts = countsOf(entry).join(', ') || 'nothing in it';
   if (!before) return complete ? `the first: ${counts}` : counts;
@@ -118,13 +104,10 @@ export function changeOf(entry, before, complete) {
 }
 
 /**
- * The rule of the server's `check` and `prune` commands.
- *
- * @param {Entry} entry
- * @param {Entry | undefined} before
- * @returns {string[]} what a category lost that has half of its items or fewer, in words
+ * What a category lost that has half of its items or fewer, in words: the rule of the server's
+ * `check` and `prune` commands.
  */
-export function losses(entry, before) {
+export function losses(entry: Entry, before: Entry | undefined) {
   if (!before || entry.problem) return [];
   return CATEGORIES.filter((category) => {
     return before.counts[category] > 0 && entry.counts[category] * 2 <= before.counts[category];
@@ -135,30 +118,20 @@ export function losses(entry, before) {
   });
 }
 
-/**
- * @param {Entry[]} entries newest first, all of them
- * @param {Date} now
- * @returns {{bytes: number, perDay: number}} of all, and the present rate as `check` has it
- */
-export function growth(entries, now) {
-  const sum = (/** @type {Entry[]} */ those) => those.reduce((bytes, { size }) => bytes + size, 0);
-  const age = (/** @type {Entry} */ { time }) => (now.getTime() - time.getTime()) / DAY;
+/** Bytes of all entries, newest first, and the present rate as `check` has it. */
+export function growth(entries: Entry[], now: Date) {
+  const age = ({ time }: Entry) => (now.getTime() - time.getTime()) / DAY;
   const days = Math.min(RATE_DAYS, Math.max(1, age(entries[entries.length - 1])));
   const recent = entries.filter((entry) => age(entry) <= RATE_DAYS);
-  return { bytes: sum(entries), perDay: sum(recent) / days };
+  return { bytes: bytesOf(entries), perDay: bytesOf(recent) / days };
 }
 
 /**
- * Which of the chosen may go. The newest of each device stays, and the last backup that still had
- * what a later one lost.
- *
- * @param {Entry[]} chosen newest first
- * @param {Predecessors} before of the whole list
- * @returns {{goes: Entry[], stays: Map<Entry, string>}} `stays`: with the reason
+ * Which of the chosen, newest first, may go. The newest of each device stays, and the last backup
+ * that still had what a later one lost; `stays` has the reasons.
  */
-export function thinned(chosen, before) {
-  /** @type {Map<Entry, string>} */
-  const stays = new Map();
+export function thinned(chosen: Entry[], before: Predecessors) {
+  const stays = new Map<Entry, string>();
   const seen = new Set();
   for (const entry of chosen) {
     if (entry.problem) stays.set(entry, entry.problem);

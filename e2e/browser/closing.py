@@ -7,8 +7,6 @@ table of portfolio/README.md.
 """
 
 import argparse
-import contextlib
-import json
 import statistics
 import tempfile
 from dataclasses import dataclass, field
@@ -21,6 +19,7 @@ from .driving import (
     CHROMIUM,
     MINUTE,
     close_for_real,
+    longest_task,
     open_by_script,
     switch_away,
     switch_back,
@@ -100,33 +99,6 @@ class Bench:
         except AssertionError:
             return None
 
-    @contextlib.contextmanager
-    def longest_task(self, page, lengths):
-        """Append the processor time of the longest task that any page has meanwhile.
-
-        Not its time by the clock, most of which other programs may have had; and not those before a
-        mark ``loaded``, which are the browser's for any page.
-        """
-        browser = page.context.browser
-        browser.start_tracing(page=page, categories=["toplevel", "blink.user_timing"])
-        yield
-        events = json.loads(browser.stop_tracing())["traceEvents"]
-        pages = {
-            (event["pid"], event["tid"])
-            for event in events
-            if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
-        }
-        loaded = max((event["ts"] for event in events if event["name"] == "loaded"), default=0)
-        tasks = [
-            event["tdur"] / 1000
-            for event in events
-            if event["name"].endswith("RunTask")
-            and "tdur" in event
-            and event["ts"] > loaded
-            and (event["pid"], event["tid"]) in pages
-        ]
-        lengths.append(max(tasks))
-
     def measure(self, records, rounds):
         figures = Figures(rounds)
         page = self.context.new_page()
@@ -149,7 +121,7 @@ class Bench:
             size = self.size_of(self.wire.uploads[count])
             figures.bytes_at_start = max(figures.bytes_at_start, size)
         count = len(self.wire.uploads)
-        with self.longest_task(page, figures.edit_tasks):
+        with longest_task(page, figures.edit_tasks):
             ready, told = page.evaluate(EDIT, [slug, 5000])
             page.wait_for_timeout(1000)
         figures.ready.append(ready if told else float("inf"))
@@ -174,7 +146,7 @@ class Bench:
     def edit_during_the_look(self, figures):
         page = self.context.new_page()
         page.set_default_timeout(5 * MINUTE)
-        with self.longest_task(page, figures.look_tasks):
+        with longest_task(page, figures.look_tasks):
             page.goto(f"{self.wire.url}/host/?auto")
             page.evaluate("void performance.mark('loaded')")
             page.evaluate(EDIT, ["during", 5000])

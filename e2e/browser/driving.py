@@ -1,5 +1,7 @@
 """Driving a browser: opening, hiding, closing and killing pages, and reading what is stored."""
 
+import contextlib
+import json
 import os
 import shutil
 import signal
@@ -9,6 +11,34 @@ from chromium import CHROMIUM
 from support import wait_until
 
 MINUTE = 60_000  # milliseconds: for what may take long on a busy machine
+
+
+@contextlib.contextmanager
+def longest_task(page, lengths):
+    """Append the processor time of the longest task that any page has meanwhile, in ms.
+
+    Not its time by the clock, most of which other programs may have had; and not those before a
+    mark ``loaded``, which are the browser's for any page.
+    """
+    browser = page.context.browser
+    browser.start_tracing(page=page, categories=["toplevel", "blink.user_timing"])
+    yield
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    pages = {
+        (event["pid"], event["tid"])
+        for event in events
+        if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
+    }
+    loaded = max((event["ts"] for event in events if event["name"] == "loaded"), default=0)
+    tasks = [
+        event["tdur"] / 1000
+        for event in events
+        if event["name"].endswith("RunTask")
+        and "tdur" in event
+        and event["ts"] > loaded
+        and (event["pid"], event["tid"]) in pages
+    ]
+    lengths.append(max(tasks))
 
 
 def open_host(context, wire, auto=False, token=None, host="localhost"):

@@ -21,9 +21,11 @@ def write_years(directory, number, days, now=None, devices=DEVICES):
     now = now or datetime.now(UTC)
     directory.mkdir(parents=True, exist_ok=True)
     has = [dict.fromkeys(CATEGORIES, 3) for _ in devices]
-    times = sorted((_time(choose, days) for _ in range(number)), reverse=True)
+    times = set()
+    while len(times) < number:
+        times.add(_time(choose, days))
     ids = []
-    for seconds in times:
+    for seconds in sorted(times, reverse=True):
         made = now - timedelta(seconds=seconds)
         which = choose.random() > 0.8 and len(devices) > 1
         for category in choose.choices(CATEGORIES, (60, 5, 30, 9, 4))[: choose.random() < 0.6]:
@@ -45,8 +47,6 @@ def _time(choose, days):
 def _write(directory, made, device, counts, padding):
     """Write one file with records that are little but their keys; return its id."""
     id = f"{made:%Y-%m-%dT%H-%M-%S}"
-    while (path := directory / f"backup-{id}.json").exists():
-        id += "-1"
     timestamp = f"{made:%Y-%m-%dT%H:%M:%S}.{made.microsecond // 1000:03}Z"
     records = {
         name: [{KEYS.get(name, "id"): f"{name}-{n}"} for n in range(count)]
@@ -72,5 +72,6 @@ def _write(directory, made, device, counts, padding):
     }
     first = json.dumps(head, separators=(",", ":"))[:-2].encode()
     rest = b'",\n"data":' + data + b"}\n"
-    path.write_bytes(first + hashlib.sha256(first + rest).hexdigest().encode() + rest)
+    sha256 = hashlib.sha256(first + rest).hexdigest().encode()
+    (directory / f"backup-{id}.json").write_bytes(first + sha256 + rest)
     return id

@@ -8,8 +8,9 @@ const LOCALE = new Intl.Locale(english, { hourCycle }).toString();
 
 const dates = (options: Intl.DateTimeFormatOptions) => new Intl.DateTimeFormat(LOCALE, options);
 
-const CLOCK = dates({ hour: 'numeric', minute: '2-digit' });
-const SECONDS = dates({ hour: 'numeric', minute: '2-digit', second: '2-digit' });
+const hour = hourCycle === 'h23' ? '2-digit' : 'numeric';
+const CLOCK = dates({ hour, minute: '2-digit' });
+const SECONDS = dates({ hour, minute: '2-digit', second: '2-digit' });
 const DAY = dates({ day: 'numeric', month: 'long' });
 const DAY_OF_YEAR = dates({ day: 'numeric', month: 'long', year: 'numeric' });
 const WEEKDAY = dates({ weekday: matchMedia('(max-width: 40rem)').matches ? 'short' : 'long' });

@@ -98,10 +98,9 @@ class Storage:
                 self._follow_newest()
         try:
             self._confirm()
-        except (OSError, Unavailable) as error:
-            # With a key it stays if only the sync failed: a retry in another process may have been
-            # answered with its receipt.
-            if is_new and (key is None or isinstance(error, Unavailable)):
+        except (OSError, Unavailable):
+            # With a key it stays: a retry may have been answered with its receipt since.
+            if is_new and key is None:
                 self._directory.unlink(ids.file_name(receipt.id))
             raise
         return receipt, is_new

@@ -261,24 +261,25 @@ def test_a_lost_directory_is_a_503_until_it_is_back(storage, operation, kind):
     operate(storage, old)
 
 
-@pytest.mark.parametrize("operation", ["upload", "keyed", "retry", "deletion"])
+def replace_at_the_last_sync(storage, monkeypatch):
+    sync, directory = os.fsync, os.stat(storage.directory)
+
+    def fsync(descriptor):
+        sync(descriptor)
+        if os.path.samestat(os.fstat(descriptor), directory):
+            monkeypatch.undo()
+            replace(storage.directory)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+@pytest.mark.parametrize("operation", ["upload", "retry", "deletion"])
 def test_a_directory_replaced_before_the_answer_gets_a_503_and_no_backup(
     storage, monkeypatch, operation
 ):
     old, before = storage.heads.ids()[0], backups_in(storage.directory)
-    operate = OTHERS.get(
-        operation, lambda storage, old: storage.add(UPLOAD, KEY if operation == "keyed" else None)
-    )
-    sync, directory = os.fsync, os.stat(storage.directory)
-
-    def replace_at_the_last_sync(descriptor):
-        sync(descriptor)
-        if os.path.samestat(os.fstat(descriptor), directory):
-            replace(storage.directory)
-
-    storage.add(UPLOAD, "the-first-makes-dot-keys")
-    before = backups_in(storage.directory)
-    monkeypatch.setattr(os, "fsync", replace_at_the_last_sync)
+    operate = OTHERS.get(operation, lambda storage, old: storage.add(UPLOAD))
+    replace_at_the_last_sync(storage, monkeypatch)
     with pytest.raises(Unavailable, match="not the directory"):
         operate(storage, old)
     aside = storage.directory.with_name("aside")
@@ -288,6 +289,22 @@ def test_a_directory_replaced_before_the_answer_gets_a_503_and_no_backup(
     )
     assert os.listdir(storage.directory) == []
     assert strays_in(aside) == []
+
+
+def test_an_upload_with_a_key_stays_for_its_retry_when_its_directory_is_replaced(
+    storage, monkeypatch
+):
+    """A retry may have been answered in between, by another thread or process."""
+    storage.add(UPLOAD, "the-first-makes-dot-keys")
+    replace_at_the_last_sync(storage, monkeypatch)
+    with pytest.raises(Unavailable, match="not the directory"):
+        storage.add(UPLOAD, KEY)
+    assert os.listdir(storage.directory) == []
+    storage.directory.rmdir()
+    storage.directory.with_name("aside").rename(storage.directory)
+    receipt, is_new = storage.add(UPLOAD, KEY)
+    assert not is_new
+    assert receipt.id in storage.heads.ids()
 
 
 def test_a_directory_that_fails_under_its_descriptor_is_opened_anew(storage, fail, monkeypatch):

@@ -62,7 +62,8 @@ def talk(port: int, data: bytes, half_close: bool = False) -> list[Answer]:
         try:
             while more := sock.recv(65536):
                 received += more
-                sock.settimeout(QUIET_SECONDS)
+                if not half_close:  # after which the server ends the connection itself
+                    sock.settimeout(QUIET_SECONDS)
         except ConnectionResetError:
             pass
         except TimeoutError:

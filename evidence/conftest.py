@@ -1,39 +1,87 @@
-"""Fixtures of the evidence, and the programs that it needs.
+"""What the evidence needs, how much of it there is, and its figures after the run.
 
 What a selected test needs and the machine lacks ends the run at once, with the whole list.
 """
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
+from faults.mounts import keep_mounts_private
 from support import sample, server, shared_server, start_server
 
 __all__ = ["sample", "server", "shared_server", "start_server"]
 
 HERE = Path(__file__).parent
-#: Programs by the folder whose tests run them, and whether root has to; README.md tells more.
-TOOLS = {
-    "faults": [
-        "strace",
-        "unshare",
-        "mount",
-        "mkfs.ext4",
-        "mkfs.xfs",
-        "mkfs.btrfs",
-        "nbdkit",
-        "nbdfuse",
-        "fusermount3",
-        "glusterd",
-        "ip",
-    ],
-}
+#: Programs by the folder whose tests run them; README.md has their Debian packages.
+FAULTS = """strace mount mkfs.ext4 mkfs.xfs mkfs.btrfs btrfs losetup nbdkit nbdfuse fusermount3
+glusterd gluster ip nsenter setpriv"""
+TOOLS = {"faults": FAULTS.split()}
 AS_ROOT = {"faults"}
+#: How much is done by each test, in the short form and in the long one.
+AMOUNTS = {
+    "kills": (10, 1000, "kills of the whole server"),
+    "cuts": (2, 100, "power cuts on each file system"),
+    "seconds": (6, 300, "seconds under a load on a full disk, on GlusterFS, and of many clients"),
+    "fuzz": (20, 3600, "seconds of fuzzing"),
+    "examples": (25, 1000, "requests of schemathesis for each operation"),
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("evidence")
+    group.addoption("--long", action="store_true", help="the form for a release: hours")
+    for name, (short, long, what) in AMOUNTS.items():
+        group.addoption(f"--{name}", type=int, help=f"{what}: {short}, or {long} with --long")
+
+
+class Amount:
+    """How much to do: one attribute for each of ``AMOUNTS``, and ``long``."""
+
+    def __init__(self, config: pytest.Config):
+        self.long = config.getoption("long")
+        for name, (short, long, _) in AMOUNTS.items():
+            given = config.getoption(name)
+            setattr(self, name, given or (long if self.long else short))
+
+
+@pytest.fixture(scope="session")
+def amount(request) -> Amount:
+    return Amount(request.config)
+
+
+@pytest.fixture
+def figures(record_property):
+    """Take a text that is printed after the run, whatever became of the test."""
+    return lambda text: record_property("figures", text)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        texts = [text for name, text in report.user_properties if name == "figures"]
+        if texts and report.when == "call":
+            terminalreporter.section(report.nodeid.rpartition("::")[2])
+            terminalreporter.write_line("\n".join(texts))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # As after Ctrl-C, what was started ends: servers, file systems.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    config.addinivalue_line("markers", "long: of the long form alone")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("long"):
+        later = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if item not in later]
+        config.hook.pytest_deselected(items=later)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """End the run if a program, or root, is missing that one of the selected tests needs."""
+    """End the run if a program, or root, is missing that a selected test needs."""
     places = {
         item.path.relative_to(HERE).parts[0] for item in session.items if HERE in item.path.parents
     }
@@ -43,3 +91,5 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         missing.append("root")
     if missing:
         pytest.exit(f"missing: {', '.join(missing)}; see evidence/README.md", returncode=1)
+    if places & AS_ROOT:
+        keep_mounts_private()

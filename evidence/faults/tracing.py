@@ -1,81 +1,67 @@
-"""strace on a running server: which system calls an upload makes, and one of them made to fail."""
+"""strace on a running server: which system calls a request makes, and one of them made to fail."""
 
+import os
 import re
 import signal
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
-from support import Server, require_tool
+from support import Server, wait_until
 
-_CALL = re.compile(r"^(\d+) +([a-z0-9_]+)\((.*)")
+_CALL = re.compile(r"([a-z0-9_]+)\((.*)")
 
 
 class Call(NamedTuple):
-    """The ``nth`` call of this name by the thread that stores, counted from 1."""
+    """The ``nth`` call of this name by the thread that answers, counted from 1."""
 
     name: str
     nth: int
     text: str
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.nth}: {self.text[:160]}"
 
-def worker_of(server: Server) -> int:
-    """Return the process id of a server's only worker, once it is there."""
-    master = server.process.pid
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-        if len(children) == 1:
-            return int(children[0])
-        time.sleep(0.01)
-    raise AssertionError(f"not one worker: {children}")
+
+def answering_thread(server: Server) -> int:
+    """Return the only thread that answers, of a server with one worker and one such thread.
+
+    gunicorn's main thread makes calls of its own at its own times, which are not to be counted.
+    """
+    wait_until(lambda: len(server.pids()) == 2)
+    worker = server.pids()[1]
+    wait_until(lambda: len(os.listdir(f"/proc/{worker}/task")) == 2)
+    (thread,) = {int(name) for name in os.listdir(f"/proc/{worker}/task")} - {worker}
+    return thread
 
 
 @contextmanager
-def traced(pid: int, log: Path, *options: str, dies: bool = False) -> Iterator[None]:
-    """Trace every thread of a process into a file, until the block ends or the process dies."""
-    command = [require_tool("strace"), "-f", "-y", "-o", str(log), *options, "-p", str(pid)]
+def traced(thread: int, log: Path, *options: str, dies: bool = False) -> Iterator[None]:
+    """Trace a thread into a file, until the block ends or the process dies."""
+    command = ["strace", "-y", "-s", "200", "-o", str(log), *options, "-p", str(thread)]
     strace = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         line = strace.stderr.readline()
-        if "attached" not in line:
-            pytest.fail(f"strace cannot trace the server: {line}")
-        while not all(map(_is_traced, Path(f"/proc/{pid}/task").iterdir())):
-            time.sleep(0.001)
+        assert "attached" in line, line
         yield
     finally:
         if not dies:
             strace.send_signal(signal.SIGINT)
         try:
-            strace.communicate(timeout=5)
-        except subprocess.TimeoutExpired:
+            strace.communicate(timeout=10)
+        finally:
             strace.kill()
-            strace.communicate()
-            raise
 
 
-def _is_traced(task: Path) -> bool:
-    return "TracerPid:\t0\n" not in (task / "status").read_text()
-
-
-def calls(log: Path, until: str) -> list[Call]:
-    """Return what the thread did that made a call with this text in it, up to that call."""
-    lines = [match for line in log.read_text().splitlines() if (match := _CALL.match(line))]
-    last = next(number for number, line in enumerate(lines) if until in line[3])
-    thread, counts, found = lines[last][1], Counter(), []
-    for line in lines[: last + 1]:
-        if line[1] == thread:
-            counts[line[2]] += 1
-            found.append(Call(line[2], counts[line[2]], line[3]))
-    return found
-
-
-def injected(log: Path) -> bool:
-    """Tell whether the fault that was asked for did happen."""
-    text = log.read_text()
-    return "(INJECTED)" in text or "killed by SIGKILL" in text
+def calls(log: Path, answer: str) -> list[Call]:
+    """Return what the thread did until it sent an answer with this text."""
+    counts, found = Counter(), []
+    for match in filter(None, map(_CALL.match, log.read_text().splitlines())):
+        counts[match[1]] += 1
+        found.append(Call(match[1], counts[match[1]], match[2]))
+        if answer in match[2]:
+            return found
+    raise AssertionError(f"{answer} was not sent")

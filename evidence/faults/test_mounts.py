@@ -1,0 +1,292 @@
+"""Real file systems that are full, read-only, mounted over, unmounted, or tick in whole seconds.
+
+For each: the status, the old bytes intact, no stray, what is still served, and that the server
+recovers without a restart when the fault has gone.
+"""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support import Server, assert_error, backups_in, strays_in
+
+from .ledger import Ledger, inspect
+from .mounts import disk_of, mounted, run
+from .test_kills import load
+
+KEY = "0123456789abcdef"
+
+
+def check_served(server: Server, backup_id: str, kept: dict[str, bytes]) -> None:
+    """Check that every way to read gives this backup, and that the old files are untouched."""
+    stored = kept[f"backup-{backup_id}.json"]
+    assert kept.items() <= backups_in(server.data_dir).items()
+    assert backup_id in server.listed()
+    assert server.get(f"/api/backup/{backup_id}").body == stored
+    assert server.post("/api/restore", {"backupId": backup_id}).body == stored
+    assert [name for name in strays_in(server.data_dir) if name != "filler"] == []
+
+
+def fill(point: Path, leave: int) -> Path:
+    """Fill a file system up to so many bytes; return the file to remove again."""
+    status = os.statvfs(point)
+    filler = point / "filler"
+    filler.write_bytes(bytes(status.f_bavail * status.f_bsize - leave))
+    return filler
+
+
+# --- full -----------------------------------------------------------------------------------------
+
+
+def atoms(size: int) -> bytes:
+    return b'{"atoms":[{"slug":"new","pad":"%s"}]}' % (b"x" * size)
+
+
+#: The bytes that are left, the query, the body and the headers; a change is made to {base}.
+TOO_LARGE = {
+    "plain": (8192, "", atoms(24_000), {}),
+    "chunked": (8192, "", [atoms(24_000)], {}),
+    "gzip": (8192, "", gzip.compress(atoms(24_000)), {"Content_Encoding": "gzip"}),
+    "with a key": (8192, f"?key={KEY}", atoms(24_000), {}),
+    "larger than the room while it is received": (1_500_000, "", atoms(3_000_000), {}),
+    "with room to be received and not to be stored": (2_400_000, "", atoms(1_600_000), {}),
+    "a change": (8192, f"?key={KEY}&base={{base}}", b'{"atoms":{"put":[{"slug":"a"}]}}', {}),
+}
+
+
+@pytest.mark.parametrize("case", TOO_LARGE.values(), ids=TOO_LARGE)
+def test_an_upload_without_room_is_a_507_and_all_else_goes_on(tmp_path, start_server, sample, case):
+    leave, query, body, headers = case
+    with mounted(tmp_path / "data", "-t", "tmpfs", "-o", "size=6m", "none"):
+        server = start_server()
+        base = server.upload(sample)["id"]
+        path = "/api/backup" + query.format(base=base)
+        kept = backups_in(server.data_dir)
+        filler = fill(server.data_dir, leave)
+        for _ in range(3):
+            sent = iter(body) if isinstance(body, list) else body
+            answer = server.request("POST", path, sent, **headers)
+            assert_error(answer, 507, "No space left on device")
+            check_served(server, base, kept)
+        filler.unlink()
+        sent = iter(body) if isinstance(body, list) else body
+        stored = server.request("POST", path, sent, **headers)
+        assert stored.status == 201
+        check_served(server, base, kept)
+        assert server.listed() == [stored.json["id"], base]
+        server.stop()
+
+
+@contextmanager
+def limited_by_quota(directory: Path) -> Iterator[Path]:
+    """A quota of btrfs, since the kernels of many machines have no others."""
+    with disk_of(directory, 256 << 20, "mkfs.btrfs", "-q") as point:
+        run("btrfs", "subvolume", "create", point / "limited")
+        run("btrfs", "quota", "enable", point)
+        run("btrfs", "qgroup", "limit", "2M", point / "limited")
+        yield point / "limited"
+
+
+SMALL = {
+    "tmpfs": lambda directory: mounted(directory / "disk", "-t", "tmpfs", "-o", "size=2m", "none"),
+    "few inodes": lambda directory: disk_of(directory, 9 << 20, "mkfs.ext4", "-q", "-N", "32"),
+    "ext4": lambda directory: disk_of(directory, 4 << 20, "mkfs.ext4", "-q", "-m", "0"),
+    "a quota": limited_by_quota,
+}
+
+
+@pytest.mark.parametrize("small", SMALL.values(), ids=SMALL)
+def test_a_file_system_that_fills_up_is_a_507_and_deleting_mends_it(tmp_path, start_server, small):
+    with small(tmp_path) as point:
+        server = start_server(point / "data")
+        stored = []
+        while (answer := server.post("/api/backup", atoms(50_000))).status == 201:
+            stored.append(answer.json["id"])
+        while (answer := server.post("/api/backup", {})).status == 201:
+            stored.append(answer.json["id"])
+        assert_error(answer, 507)
+        assert len(stored) > 5
+        check_served(server, stored[0], backups_in(server.data_dir))
+        assert server.listed() == stored[::-1]
+        time.sleep(1.1)  # health looks once a second
+        health = server.get("/api/health")
+        assert (health.status, health.json["status"]) == (503, "unavailable")
+        (server.data_dir / ".last-id").unlink()  # which deleting must not need
+        for backup_id in stored[:-3]:
+            assert server.request("DELETE", f"/api/backup/{backup_id}").status == 200
+        run("sync", "-f", point)  # btrfs counts off what was deleted a little later
+        assert server.upload({})["id"] > stored[-1]
+        time.sleep(1.1)
+        assert server.get("/api/health").status == 200
+        server.stop()
+
+
+# --- read-only ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", ["before", "while it is"])
+def test_a_read_only_disk_is_served_and_takes_nothing(tmp_path, start_server, sample, start):
+    with mounted(tmp_path / "data", "-t", "tmpfs", "none") as point:
+        server = start_server(point)
+        backup_id = server.upload(sample)["id"]
+        kept = backups_in(point)
+        run("mount", "-o", "remount,ro", point)
+        if start == "while it is":
+            server.stop()
+            server.start()
+        for query in ("", f"?key={KEY}"):
+            for body in (sample, atoms(1_500_000)):
+                answer = server.post("/api/backup" + query, body)
+                assert_error(answer, 503)
+                assert answer.headers["Retry-After"]
+        assert_error(server.request("DELETE", f"/api/backup/{backup_id}"), 503)
+        time.sleep(1.1)
+        health = server.get("/api/health")
+        assert (health.status, health.json["status"]) == (503, "unavailable")
+        check_served(server, backup_id, kept)
+        run("mount", "-o", "remount,rw", point)
+        assert server.upload(sample)
+        server.stop()
+
+
+# --- mounted over, unmounted ----------------------------------------------------------------------
+
+
+def check_gone(server: Server, backup_id: str) -> None:
+    for answer in (
+        server.post("/api/backup", {}),
+        server.post("/api/backup", atoms(1_500_000)),
+        server.get("/api/backup/list"),
+        server.get("/api/backup/latest"),
+        server.get(f"/api/backup/{backup_id}"),
+        server.post("/api/restore", {"backupId": backup_id}),
+        server.request("DELETE", f"/api/backup/{backup_id}"),
+    ):
+        assert_error(answer, 503)
+    health = server.get("/api/health")
+    assert (health.status, health.json["status"]) == (503, "unavailable")
+
+
+def test_a_directory_that_is_mounted_over_is_a_503_until_it_is_back(start_server, sample):
+    server = start_server()
+    backup_id = server.upload(sample)["id"]
+    kept = backups_in(server.data_dir)
+    with mounted(server.data_dir, "-t", "tmpfs", "none") as point:
+        check_gone(server, backup_id)
+        assert list(point.iterdir()) == []
+    check_served(server, backup_id, kept)
+    assert server.upload(sample)
+
+
+def test_a_disk_that_is_unmounted_is_a_503_until_a_restart(start_server, tmp_path, sample):
+    with mounted(tmp_path / "data", "-t", "tmpfs", "none") as point:
+        server = start_server(point)
+        backup_id = server.upload(sample)["id"]
+    check_gone(server, backup_id)
+    assert list(point.iterdir()) == []
+    server.stop()
+    assert server.start().upload(sample)
+
+
+def test_no_acknowledged_backup_lies_under_a_mount_that_comes_at_any_moment(
+    start_server, amount, figures
+):
+    server = start_server(WEB_CONCURRENCY="2")
+    ledger, over = Ledger({2_000: 80, 1_500_000: 20}), threading.Event()
+    deadline = time.monotonic() + amount.seconds
+    with load([server], ledger, over, refusals=(503,)):
+        while time.monotonic() < deadline:
+            time.sleep(0.11)
+            with mounted(server.data_dir, "-t", "tmpfs", "none"):
+                time.sleep(0.03)
+            ledger.counts["mounts over the directory"] += 1
+        over.set()
+    server.stop()
+    server.start()
+    inspect([server], ledger)
+    figures(ledger.table("mounts over the directory"))
+    assert ledger.failures() == {}, ledger.complaints
+    assert ledger.counts["acknowledged"] > 20
+
+
+# --- times in whole seconds -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def whole_seconds(tmp_path):
+    """ext4 with inodes of 128 bytes, which have no room for parts of a second."""
+    with disk_of(tmp_path, 64 << 20, "mkfs.ext4", "-q", "-I", "128") as point:
+        yield point
+
+
+def test_what_is_listed_is_what_is_there_where_times_are_whole_seconds(whole_seconds, start_server):
+    servers = [start_server(whole_seconds / "data") for _ in range(2)]
+    stored = []
+    for number in range(24):
+        stored.insert(0, servers[number % 2].upload({})["id"])
+        if number % 3 == 2:
+            assert servers[0].request("DELETE", f"/api/backup/{stored.pop(1)}").status == 200
+        for server in servers:
+            assert server.listed() == stored
+            assert server.get("/api/backup/latest").json["id"] == stored[0]
+        time.sleep(0.07)
+    for server in servers:
+        server.stop()
+
+
+def test_a_copy_that_is_brought_back_with_its_old_times_is_listed(whole_seconds, start_server):
+    server = start_server(whole_seconds / "data")
+    kept, away = server.upload({})["id"], server.upload({})["id"]
+    file = server.data_dir / f"backup-{away}.json"
+    before, content = file.stat(), file.read_bytes()
+    directory_before = server.data_dir.stat()
+    for _ in range(3):
+        file.unlink()
+        assert server.listed() == [kept]
+        file.write_bytes(content)
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        os.utime(server.data_dir, ns=(directory_before.st_atime_ns, directory_before.st_mtime_ns))
+        assert server.listed() == [away, kept]
+    server.stop()
+
+
+# --- the commands ---------------------------------------------------------------------------------
+
+
+def command(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess:
+    environ = {**os.environ, "DATA_DIR": str(data_dir)}
+    words = [sys.executable, "-m", "backup_server", *arguments]
+    return subprocess.run(words, env=environ, capture_output=True, text=True)
+
+
+def test_check_finds_a_disk_with_room_for_less_than_ten_more(tmp_path, start_server):
+    with mounted(tmp_path / "data", "-t", "tmpfs", "-o", "size=2m", "none") as point:
+        server = start_server(point)
+        server.upload(atoms(300_000))
+        server.stop()
+        ended = command(point, "check", "--json")
+        assert ended.returncode == 1, ended.stderr
+        (found,) = json.loads(ended.stdout)["findings"]
+        assert found["kind"] == "room"
+
+
+def test_prune_on_a_read_only_directory_is_one_line_and_loses_nothing(start_server):
+    server = start_server()
+    for _ in range(3):
+        server.upload({})
+    server.stop()
+    kept = backups_in(server.data_dir)
+    with mounted(server.data_dir, "--bind", "-o", "ro", server.data_dir):
+        ended = command(server.data_dir, "prune", "--keep-last", "1", "--yes")
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert "Read-only file system." in line
+    assert backups_in(server.data_dir) == kept

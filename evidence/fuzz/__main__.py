@@ -1,67 +1,44 @@
-"""Inputs that nobody has thought of, for every reader of bytes from outside.
+"""Let libFuzzer look for an input that one of the readers' checks fails on.
 
-``python -m fuzz`` in ``tests/`` runs all targets at once for a minute, ``python -m fuzz uploads
---minutes 60`` one of them for an hour:
+``python -m fuzz uploads --seconds 3600``, in ``evidence/``; the tests start it for every target:
 
 - uploads: bodies of ``POST /api/backup``;
 - changes: a stored backup, a NUL, and the body of ``POST /api/backup?base=`` for it;
-- files: files of any contents in the storage directory;
-- http: half-valid requests on raw sockets, to a running server.
+- files: files of any contents in the storage directory.
 
-The first three are guided by the coverage of ``backup_server`` (atheris). What makes one of them
-fail lies in ``fuzz/corpus/`` afterwards, under a name that begins with found-. It stays there, and
-``test_corpus.py`` tries it together with the other tests.
+It is guided by the coverage of ``backup_server`` (atheris). What a check fails on lies in
+``fuzz/corpus/`` afterwards, under a name that begins with found-; ``test_corpus.py`` tries it
+again.
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-CORPUS = Path(__file__).with_name("corpus")
-TARGETS = ("uploads", "changes", "files", "http")
+import atheris
+
+with atheris.instrument_imports(include=["backup_server"]):
+    from .readers import CHECKS
+
+HERE = Path(__file__).parent
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("target", nargs="?", choices=TARGETS)
-    parser.add_argument("--minutes", type=float, default=1)
+    parser.add_argument("target", choices=CHECKS)
+    parser.add_argument("--seconds", type=int, default=60)
     options = parser.parse_args()
-    if options.target is None:
-        sys.exit(run_all(options.minutes))
-    if options.target == "http":
-        from .requests import fuzz
-
-        sys.exit(fuzz(options.minutes * 60))
-    fuzz_reader(options.target, options.minutes * 60)
-
-
-def run_all(minutes: float) -> int:
-    """Run every target in a process of its own, at once; return how many have failed."""
-    command = [sys.executable, "-m", "fuzz", "--minutes", str(minutes)]
-    running = {name: subprocess.Popen([*command, name]) for name in TARGETS}
-    failed = [name for name, process in running.items() if process.wait()]
-    print(f"fuzz: {', '.join(failed) or 'nothing'} failed", file=sys.stderr)
-    return len(failed)
-
-
-def fuzz_reader(name: str, seconds: float) -> None:
-    """Let libFuzzer call a check until the time is over or one fails; ends the process."""
-    import atheris
-
-    with atheris.instrument_imports(include=["backup_server"]):
-        from .readers import CHECKS
-
+    corpus = HERE / "corpus" / options.target
     with tempfile.TemporaryDirectory() as found:
         libfuzzer = [
-            *(sys.argv[0], found, str(CORPUS / name)),
-            f"-max_total_time={seconds:.0f}",
-            f"-artifact_prefix={CORPUS / name}/found-",
-            f"-dict={Path(__file__).with_name('json.dict')}",
+            *(sys.argv[0], found, str(corpus)),
+            f"-max_total_time={options.seconds}",
+            f"-artifact_prefix={corpus}/found-",
+            f"-dict={HERE / 'json.dict'}",
             *("-max_len=2000", "-timeout=20", "-print_final_stats=1", "-verbosity=0"),
         ]
-        atheris.Setup(libfuzzer, CHECKS[name])
+        atheris.Setup(libfuzzer, CHECKS[options.target])
         atheris.Fuzz()
 
 

@@ -1,11 +1,13 @@
 """What fuzzing starts from, and all that it has ever found."""
 
+from pathlib import Path
+
 import pytest
 
-from .__main__ import CORPUS
 from .readers import CHECKS
 from .requests import check
 
+CORPUS = Path(__file__).with_name("corpus")
 INPUTS = [path for name in CHECKS for path in sorted((CORPUS / name).iterdir())]
 REQUESTS = sorted((CORPUS / "http").iterdir())
 

@@ -60,8 +60,12 @@ def decide(
             if reason not in reasons[backup.id]:
                 reasons[backup.id].append(reason)
     for loss in losses(backups):
-        if loss.after.device_id not in ended:
-            reasons[loss.before.id].append(f"before {loss}")
+        if loss.after.device_id in ended:
+            continue
+        reasons[loss.before.id].append(f"before {loss}")
+        if loss.before.device_id != loss.after.device_id:
+            # Or the next backup would be the first of its series, and the loss would be a new one.
+            reasons[loss.after.id].append(f"after {loss}")
     for backup in backups:
         if backup.damage:
             reasons[backup.id].append("damaged")

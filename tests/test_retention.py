@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backup_server.retention import bytes_a_day, decide
-from backup_server.series import Backup
+from backup_server.series import Backup, standing_losses
 
 ZONES = [None, UTC, ZoneInfo("Europe/Zurich"), ZoneInfo("Pacific/Kiritimati")]
 START = datetime(2023, 12, 1, tzinfo=UTC)
@@ -137,7 +137,21 @@ def test_of_an_ended_series_is_kept_what_another_one_lost():
     ]
     new = backup(START + timedelta(days=4), None, "new", atoms=0)._replace(device="Laptop")
     reasons = kept([*old, new], {"last": 1}, ended={"old"})
-    assert reasons == {old[2].id: ["before atoms fell from 41 to 0"], new.id: ["newest", "last"]}
+    lost = "atoms fell from 41 to 0"
+    assert reasons == {
+        old[2].id: [f"before {lost}"],
+        new.id: ["newest", "last", f"after {lost}"],
+    }
+
+
+def test_a_device_that_has_less_than_another_is_no_new_loss_after_every_prune():
+    """The first of a series is compared with an earlier series, so it stays the first."""
+    before = backup(START, atoms=41)
+    phone = [backup(START + timedelta(days=day), None, "phone", atoms=3) for day in range(1, 30)]
+    reasons = kept([before, *phone], {"last": 1})
+    assert reasons.keys() == {before.id, phone[0].id, phone[-1].id}
+    left = [one for one in (before, *phone) if one.id in reasons]
+    assert standing_losses(left, since=START + timedelta(days=20)) == []
 
 
 def test_a_day_begins_where_the_owner_lives():

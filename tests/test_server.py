@@ -30,7 +30,7 @@ WAYS = {
 }
 IMPATIENT = f"""exec {sys.executable} -c '
 from backup_server import connection
-connection.WAIT_SECONDS = 1
+connection.RECEIVE_SECONDS = connection.SEND_SECONDS = 1
 from backup_server.cli import main
 main()'"""
 BODY = b'{"atoms":["%s"]}' % (b"x" * 200_000)

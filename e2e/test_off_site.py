@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from commands import environ, run
-from support import ROOT, Server, backups_in, require_tool, wait_until
+from support import ROOT, Server, backups_in, wait_until
 
 from backup_server.retention import decide
 from backup_server.series import Backup
@@ -66,10 +66,6 @@ class Site:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def prepare(self) -> None:
-        """Make the restic repository."""
-        self.run(recipe("restic settings") + recipe("restic make"))
-
     def settings(self) -> dict[str, str]:
         """Return what the restic settings export."""
         exported = re.findall(r"(\w+)=(\S+)", here(recipe("restic settings"), self.place))
@@ -103,7 +99,7 @@ def by_timer(site: Site) -> None:
     words = shlex.split(command)
     assert words[0] == "/usr/bin/restic"
     subprocess.run(
-        [require_tool("restic"), *words[1:]],
+        ["restic", *words[1:]],
         env=site.environ | site.settings(),
         check=True,
         capture_output=True,
@@ -132,20 +128,19 @@ def by_cron(site: Site) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), "cron would send a mail"
 
 
-WAYS: dict[str, tuple[str, Callable, Callable]] = {
-    "restic": ("restic", with_restic, restore_with_restic),
-    "rclone": ("rclone", with_rclone, restore_with_rclone),
-    "restic by systemd": ("restic", by_timer, restore_with_restic),
-    "restic by cron": ("restic", by_cron, restore_with_restic),
+WAYS: dict[str, tuple[Callable, Callable]] = {
+    "restic": (with_restic, restore_with_restic),
+    "rclone": (with_rclone, restore_with_rclone),
+    "restic by systemd": (by_timer, restore_with_restic),
+    "restic by cron": (by_cron, restore_with_restic),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_copy_during_uploads_brings_back_all_that_was_acknowledged(site, sample, way):
-    tool, copy, restore = WAYS[way]
-    require_tool(tool)
-    if tool == "restic":
-        site.prepare()
+    copy, restore = WAYS[way]
+    if restore is restore_with_restic:
+        site.run(recipe("restic settings") + recipe("restic make"))
     server = Server(site.data_dir).start()
     done = threading.Event()
     uploaders = [
@@ -183,7 +178,6 @@ def test_a_copy_during_uploads_brings_back_all_that_was_acknowledged(site, sampl
 
 def test_a_second_copy_with_rclone_changes_nothing_that_is_there(site, sample):
     """What rots or is deleted here does not take the good copy with it."""
-    require_tool("rclone")
     server = Server(site.data_dir).start()
     for _ in range(3):
         server.upload(sample)

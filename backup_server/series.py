@@ -28,7 +28,6 @@ class Backup(NamedTuple):
     device_id: str | None = None
     device: str | None = None
     damage: str | None = None
-    is_summed: bool = True
 
 
 class Loss(NamedTuple):
@@ -107,7 +106,7 @@ def losses(backups: Sequence[Backup]) -> list[Loss]:
 
 
 def standing_losses(backups: Sequence[Backup], since: datetime) -> list[Loss]:
-    """Return the worst loss since then of each category that no later backup has made good.
+    """Return the losses since then that no later backup has made good.
 
     Later is the newest backup of a series that goes back to the loss, from predecessor to
     predecessor: what another device has makes nothing good.
@@ -115,16 +114,16 @@ def standing_losses(backups: Sequence[Backup], since: datetime) -> list[Loss]:
     before = predecessors(backups)
     newest = [series[-1] for series in series_of(backups).values()]
     lines = [(backup, _line(backup, before)) for backup in newest]
-    worst: dict[tuple[str, str], Loss] = {}
-    for loss in losses(backups):
-        if loss.after.made is not None and loss.after.made < since:
-            continue
-        heirs = [backup for backup, line in lines if loss.after.id in line]
-        if all(lost_half(loss.had, heir.counts.get(loss.category, 0)) for heir in heirs):
-            known = worst.get((loss.category, heirs[0].id))
-            if known is None or loss.had >= known.had:
-                worst[loss.category, heirs[0].id] = loss
-    return list(worst.values())
+    return [
+        loss
+        for loss in losses(backups)
+        if (loss.after.made is None or loss.after.made >= since)
+        and all(
+            lost_half(loss.had, heir.counts.get(loss.category, 0))
+            for heir, line in lines
+            if loss.after.id in line
+        )
+    ]
 
 
 def _line(backup: Backup, before: Mapping[str, Backup]) -> set[str]:

@@ -239,7 +239,7 @@ def test_it_stops_when_what_it_keeps_is_deleted_during_it(directory, monkeypatch
     monkeypatch.setattr(Storage, "delete", delete_both)
     ended = run(directory, "prune", "--keep-last", "1", "--yes")
     assert ended.returncode == 2
-    assert ended.stderr == "Stopped after 1: 2026-03-10T15-00-00, which was to be kept, is gone.\n"
+    assert ended.stderr == "Stopped after 1: 2026-03-10T15-00-00, to be kept, is gone.\n"
     assert len(left(directory)) == 18
 
 

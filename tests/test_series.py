@@ -94,11 +94,8 @@ STANDING = {
     "cleared site data hide no loss": ([(*LAPTOP, 41), (*PHONE, 5), (*NEW, 0)], [(0, 41)]),
     "the series that follows makes it good": ([(*LAPTOP, 41), (*NEW, 0), (*NEW, 41)], []),
     "or the series after that": ([(*LAPTOP, 41), (*LAPTOP, 2), (*NEW, 2), (*NEW, 41)], []),
-    "in two steps": ([(*LAPTOP, 41), (*LAPTOP, 20), (*LAPTOP, 5)], [(0, 41)]),
-    "in two steps, one of them in a new series": (
-        [(*LAPTOP, 41), (*LAPTOP, 20), (*NEW, 5)],
-        [(0, 41)],
-    ),
+    "in two steps": ([(*LAPTOP, 41), (*LAPTOP, 20), (*LAPTOP, 5)], [(0, 41), (1, 20)]),
+    "half made good": ([(*LAPTOP, 41), (*LAPTOP, 20), (*NEW, 5), (*NEW, 20)], [(0, 41)]),
     "each device's own": ([(*LAPTOP, 9), (*PHONE, 5), (*LAPTOP, 0), (*PHONE, 0)], [(0, 9), (1, 5)]),
 }
 

@@ -6,7 +6,7 @@ import click
 
 from .. import ids
 from ..series import names_of, series_of
-from .survey import json_option, open_storage, print_json, say, survey
+from .survey import json_option, open_storage, say, survey
 
 
 @click.command("list", epilog="Example: portfolio-backup list --json | jq -r '.backups[0].id'")
@@ -15,14 +15,14 @@ def list_backups(as_json: bool) -> None:
     """Print what is stored, newest first.
 
     A line a backup: id, bytes, the device where there are several, items by category. With --json:
-    directory, backups (each as the API lists it) and damaged (id, error).
+    backups (each as the API lists it) and damaged (id, error).
     """
     storage = open_storage()
     backups = survey(storage)
     if as_json:
         damaged = [{"id": one.id, "error": one.damage} for one in backups if one.damage]
         listed = [json.loads(entry) for entry in storage.page(None, None)[0]]
-        print_json({"directory": str(storage.directory), "backups": listed, "damaged": damaged})
+        say(json.dumps({"backups": listed, "damaged": damaged}))
         return
     names = names_of(series_of(backups))
     width = max(map(len, names.values()), default=0)
@@ -37,19 +37,15 @@ def list_backups(as_json: bool) -> None:
 
 @click.command(epilog="Example: DATA_DIR=/srv/backups portfolio-backup verify")
 def verify() -> int:
-    """Read every backup and compare it with its SHA-256.
+    """Read every backup and compare it with its SHA-256; name those that are damaged.
 
-    A damaged backup gets a line, and makes the exit status 1.
+    Files of the Express server have no SHA-256: that they are valid JSON is all that is checked.
     """
     storage = open_storage()
     backups = survey(storage, whole=True)
     damaged = [backup for backup in backups if backup.damage]
     for backup in damaged:
         say(f"{ids.file_name(backup.id)}: {backup.damage}")
-    unsummed = sum(not backup.is_summed and not backup.damage for backup in backups)
     # The directory is named, since nothing is damaged in a wrong one, too.
-    say(
-        f"{len(backups)} backups in {storage.directory}, {len(damaged)} damaged; "
-        f"{unsummed} of the Express server are valid JSON but have no SHA-256."
-    )
+    say(f"{len(backups)} backups in {storage.directory}, {len(damaged)} damaged.")
     return 1 if damaged else 0

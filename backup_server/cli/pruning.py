@@ -1,10 +1,12 @@
 """``prune``: deletes backups that no rule keeps, if it is told to."""
 
+from contextlib import suppress
 from datetime import tzinfo
 from zoneinfo import ZoneInfo
 
 import click
 
+from .. import ids
 from ..errors import BackupError, UnknownBackup
 from ..retention import PERIODS, Verdict, decide
 from ..series import NO_DEVICE, Backup, names_of, series_of
@@ -109,15 +111,10 @@ def _delete(storage: Storage, doomed: list[Backup], newest: dict[str | None, str
     """
     deleted = []
     for backup in doomed:
-        try:
-            if keeper := newest.get(backup.device_id):
-                storage.heads.head(keeper)
-        except UnknownBackup:
-            kept = f"{keeper}, which was to be kept, is gone"
-            raise BackupError(f"Stopped after {len(deleted)}: {kept}.") from None
-        try:
+        keeper = newest.get(backup.device_id)
+        if keeper and not (storage.directory / ids.file_name(keeper)).exists():
+            raise BackupError(f"Stopped after {len(deleted)}: {keeper}, to be kept, is gone.")
+        with suppress(UnknownBackup):  # somebody else was faster
             storage.delete(backup.id)
             deleted.append(backup)
-        except UnknownBackup:
-            pass  # somebody else was faster
     return deleted

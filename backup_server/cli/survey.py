@@ -9,7 +9,7 @@ from itertools import chain
 
 import click
 
-from .. import checksum, document, ids
+from .. import checksum, document
 from ..document import Head
 from ..errors import BackupError, UnknownBackup
 from ..series import Backup
@@ -38,11 +38,6 @@ def sentence(error: Exception) -> str:
     return str(error)
 
 
-def print_json(content: dict) -> None:
-    """Print one JSON document in ASCII, in which foreign text cannot act on a terminal."""
-    click.echo(json.dumps(content))
-
-
 def open_storage() -> Storage:
     """Return the storage of a directory that is there: only the server makes one."""
     directory = Settings.from_environ().data_dir
@@ -65,22 +60,16 @@ def survey(storage: Storage, whole: bool = False) -> list[Backup]:
 
 def _read(storage: Storage, backup_id: str, whole: bool) -> Backup | None:
     try:
-        if whole:
-            head, is_summed = _verify(storage, backup_id)
-        else:
-            head, is_summed = storage.heads.head(backup_id), False
+        head = _verify(storage, backup_id) if whole else storage.heads.head(backup_id)
     except UnknownBackup:
         return None
     except (BackupError, OSError) as error:
         return Backup(backup_id, None, 0, {}, damage=sentence(error))
-    made = _made(backup_id, head)
-    return Backup(
-        backup_id, made, head.size, head.counts, head.device_id, head.device, is_summed=is_summed
-    )
+    return Backup(backup_id, _made(head), head.size, head.counts, head.device_id, head.device)
 
 
-def _verify(storage: Storage, backup_id: str) -> tuple[Head, bool]:
-    """Check one file whole; return its head, and whether it has a SHA-256 to be checked against."""
+def _verify(storage: Storage, backup_id: str) -> Head:
+    """Compare a whole file with its SHA-256, if it has one; return its head."""
     with open(storage.heads.open_file(backup_id), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         text = file.read(document.HEAD_BYTES)
@@ -90,18 +79,13 @@ def _verify(storage: Storage, backup_id: str) -> tuple[Head, bool]:
         head = document.read_head(text, size)
         if head.id != backup_id:
             raise BackupError(f"It says that it is {head.id}.")
-        return head, checksum.check(chain([text], rest))
+        checksum.check(chain([text], rest))
+        return head
 
 
-def _made(backup_id: str, head: Head) -> datetime | None:
-    """Return when a backup was made: by its timestamp or else its id; None if neither is a time.
-
-    The timestamp first, since ids run ahead of the clock after one upload with a wrong one.
-    """
+def _made(head: Head) -> datetime | None:
+    """Return when a backup was made: ids may run ahead of the clock, its timestamp does not."""
     try:
         return datetime.fromisoformat(json.loads(bytes(head.timestamp))).astimezone(UTC)
     except (ValueError, TypeError, OverflowError):
-        try:
-            return ids.time_of(backup_id)
-        except ValueError:
-            return None
+        return None

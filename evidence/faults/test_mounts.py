@@ -274,8 +274,8 @@ def test_check_finds_a_disk_with_room_for_less_than_ten_more(tmp_path, start_ser
         server.stop()
         ended = command(point, "check", "--json")
         assert ended.returncode == 1, ended.stderr
-        (found,) = json.loads(ended.stdout)["findings"]
-        assert found["kind"] == "room"
+        (found,) = json.loads(ended.stdout)["problems"]
+        assert found.startswith("the disk has room for ")
 
 
 def test_prune_on_a_read_only_directory_is_one_line_and_loses_nothing(start_server):

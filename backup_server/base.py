@@ -13,7 +13,7 @@ from typing import BinaryIO
 from . import checksum, document, rawjson
 from .errors import DamagedBackup, UnusableBase
 from .rawjson import Text
-from .upload import CATEGORIES
+from .upload import CATEGORIES, introduction
 
 #: Held while much of a base is in memory: a category, or a file without a SHA-256.
 one_at_a_time = threading.Lock()
@@ -63,9 +63,9 @@ class Base:
         position = self.head.data_start
         for name in CATEGORIES:
             at, length = self.head.part(name)
-            introduction = document.introduction(name)
-            end = position + len(introduction)
-            if at != end or self.read(slice(position, end)) != introduction:
+            written = introduction(name)
+            end = position + len(written)
+            if at != end or self.read(slice(position, end)) != written:
                 return False
             position = at + length
             self.places[name] = slice(at, position)

@@ -14,7 +14,8 @@ it, too. A file in another form, of the Express server or edited by hand, is par
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -103,7 +104,7 @@ class Head(msgspec.Struct, rename="camel"):
 
 def render(upload: Upload, backup_id: str, timestamp: str, key: str | None) -> Rendered:
     """Turn an upload into the document to be stored under this id."""
-    layout, size = _lay_out(upload), data_size(upload)
+    layout = upload.layout()
     now, origin = msgspec.Raw(b'"%s"' % timestamp.encode()), upload.origin
     head = {
         "id": backup_id,
@@ -111,24 +112,15 @@ def render(upload: Upload, backup_id: str, timestamp: str, key: str | None) -> R
         "clientTimestamp": msgspec.Raw(origin.client_timestamp or now),
         "version": 1,
         "counts": upload.counts,
-        "layout": {"data": (0, size), **layout},
+        "layout": layout,
     }
     head |= _given(deviceId=origin.device_id, device=origin.device, base=upload.base, key=key)
     before = msgspec.json.encode(head)[:-1] + b',"sha256":"'
     start = before + b"0" * DIGITS + b'",' + _DATA
-    receipt = Receipt(backup_id, now, len(start) + size + len(b"}\n"), upload.counts)
-    return Rendered(receipt, _joined(_pieces(start, upload)), len(before))
-
-
-def data_size(upload: Upload) -> int:
-    """Return how many bytes the ``data`` of this upload has."""
-    *_, (start, length) = _lay_out(upload).values()
-    return start + length + upload.others.size + len(b"}")
-
-
-def introduction(category: str) -> bytes:
-    """Return what is before a category's array in ``data``."""
-    return (b'{"%s":' if category == CATEGORIES[0] else b',"%s":') % category.encode()
+    end = b"}\n"
+    size = len(start) + sum(layout["data"]) + len(end)
+    pieces = _joined(chain([start], upload.pieces(), [end]))
+    return Rendered(Receipt(backup_id, now, size, upload.counts), pieces, len(before))
 
 
 def has_head(text: Text) -> bool:
@@ -170,25 +162,7 @@ def _given(**members: str | None) -> dict[str, str]:
     return {name: value for name, value in members.items() if value is not None}
 
 
-def _lay_out(upload: Upload) -> dict[str, tuple[int, int]]:
-    layout, end = {}, 0
-    for name, part in upload.categories.items():
-        start = end + len(introduction(name))
-        layout[name] = (start, part.size)
-        end = start + part.size
-    return layout
-
-
-def _pieces(start: bytes, upload: Upload) -> Iterator[Piece]:
-    for name, part in upload.categories.items():
-        yield start + introduction(name)
-        yield from part.pieces
-        start = b""
-    yield from upload.others.pieces
-    yield b"}}\n"
-
-
-def _joined(pieces: Iterator[Piece]) -> Iterator[Piece]:
+def _joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
     """Join small pieces, since each that is written is a system call."""
     waiting, size = [], 0
     for piece in pieces:

@@ -11,7 +11,7 @@ from typing import Annotated, BinaryIO, Literal, NamedTuple
 
 import msgspec
 
-from . import document, rawjson
+from . import rawjson
 from .base import Base, one_at_a_time
 from .errors import BodyTooLarge, DamagedBackup, InvalidBackup, UnusableBase
 from .rawjson import Text
@@ -73,7 +73,7 @@ def apply(change: Change, file: BinaryIO, base: str, limit: int) -> Upload:
             raise UnusableBase(
                 f"With this change {name} has {upload.counts[name]} items, not {count}"
             )
-    if document.data_size(upload) > limit:
+    if sum(upload.layout()["data"]) > limit:
         raise BodyTooLarge(
             f"The backup with this change is larger than {limit} bytes, the limit of "
             "MAX_BODY_BYTES."

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from . import rawjson
@@ -53,6 +53,28 @@ class Upload(NamedTuple):
     counts: dict[str, int]
     origin: Origin
     base: str | None = None
+
+    def layout(self) -> dict[str, tuple[int, int]]:
+        """Return where in the text of ``data`` what lies: start and length, in bytes."""
+        places, end = {}, 0
+        for name, part in self.categories.items():
+            start = end + len(introduction(name))
+            places[name] = (start, part.size)
+            end = start + part.size
+        return {"data": (0, end + self.others.size + len(b"}")), **places}
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield the text of ``data``."""
+        for name, part in self.categories.items():
+            yield introduction(name)
+            yield from part.pieces
+        yield from self.others.pieces
+        yield b"}"
+
+
+def introduction(category: str) -> bytes:
+    """Return what is before a category's array in ``data``."""
+    return (b'{"%s":' if category == CATEGORIES[0] else b',"%s":') % category.encode()
 
 
 def check_upload(text: Text) -> Upload:

@@ -127,14 +127,18 @@ def test_list_says_which_file_is_damaged_and_goes_on(directory):
 
 
 def test_list_as_json_is_what_the_api_lists_and_what_is_damaged(directory, start_server):
+    write_backup(directory, datetime(2027, 3, 3, tzinfo=UTC), deviceId="phone", device="Phone")
     server = start_server(directory)
     own(directory)[0].write_bytes(b"{")
     ended = run(directory, "list", "--json")
-    document = json.loads(ended.stdout)
-    assert document["backups"] == server.get("/api/backup/list").json["backups"]
-    (damaged,) = document["damaged"]
-    assert damaged == {"id": OURS[0], "error": "It does not end like a backup."}
     assert ended.stderr == ""
+    document = json.loads(ended.stdout)
+    assert document["damaged"] == [{"id": OURS[0], "error": "It does not end like a backup."}]
+    listed = server.get("/api/backup/list").json["backups"]
+    for backup in listed:
+        backup.pop("clientTimestamp")
+    of_none = {"deviceId": None, "device": None}
+    assert document["backups"] == [of_none | backup for backup in listed]
 
 
 @pytest.mark.parametrize("name", ["list", "verify"])
@@ -163,6 +167,8 @@ def test_no_text_of_a_file_acts_on_the_terminal(tmp_path, arguments):
         "2026-01-03T00-00-00-000Z-abcd": {"id": 1, "timestamp": ESCAPES, "data": {ESCAPES: []}},
     }.items():
         (tmp_path / file_name(name)).write_text(json.dumps(document, ensure_ascii=True))
+    number = '{"id":"x","timestamp":%s,"data":{}}' % ("9" * 5000)  # more digits than Python reads
+    (tmp_path / file_name("2026-01-05T00-00-00")).write_text(number)
     device = ESCAPES.rstrip("\ud83d")
     for hour in range(2):
         made = datetime(2026, 1, 4, hour, tzinfo=UTC)

@@ -59,11 +59,5 @@ def main(context: click.Context) -> None:
         context.invoke(serving.serve)
 
 
-for command in (
-    serving.serve,
-    listing.list_backups,
-    listing.verify,
-    checking.check,
-    pruning.prune,
-):
+for command in (serving.serve, listing.list_backups, listing.verify, checking.check, pruning.prune):
     main.add_command(command)

@@ -5,7 +5,8 @@ import json
 import click
 
 from .. import ids
-from ..series import names_of, series_of
+from ..series import Backup, names_of, series_of
+from ..storage import iso
 from .survey import json_option, open_storage, say, survey
 
 
@@ -15,13 +16,12 @@ def list_backups(as_json: bool) -> None:
     """Print what is stored, newest first.
 
     A line a backup: id, bytes, the device where there are several, items by category. With --json:
-    backups (each as the API lists it) and damaged (id, error).
+    backups (id, timestamp, size, counts, deviceId, device) and damaged (id, error).
     """
-    storage = open_storage()
-    backups = survey(storage)
+    backups = survey(open_storage())
     if as_json:
-        damaged = [{"id": one.id, "error": one.damage} for one in backups if one.damage]
-        listed = [json.loads(entry) for entry in storage.page(None, None)[0]]
+        listed = [_as_json(backup) for backup in reversed(backups) if not backup.damage]
+        damaged = [{"id": one.id, "error": one.damage} for one in reversed(backups) if one.damage]
         say(json.dumps({"backups": listed, "damaged": damaged}))
         return
     names = names_of(series_of(backups))
@@ -33,6 +33,17 @@ def list_backups(as_json: bool) -> None:
         device = f"  {names[backup.device_id]:<{width}}" if len(names) > 1 else ""
         counts = ", ".join(f"{count} {name}" for name, count in backup.counts.items() if count)
         say(f"{backup.id}  {backup.size:>12,}{device}  {counts or 'empty'}")
+
+
+def _as_json(backup: Backup) -> dict:
+    return {
+        "id": backup.id,
+        "timestamp": backup.made and iso(backup.made),
+        "size": backup.size,
+        "counts": backup.counts,
+        "deviceId": backup.device_id,
+        "device": backup.device,
+    }
 
 
 @click.command(epilog="Example: DATA_DIR=/srv/backups portfolio-backup verify")

@@ -81,15 +81,71 @@ def apply(change: Change, file: BinaryIO, base: str, limit: int) -> Upload:
     return upload
 
 
-class _Pieces(NamedTuple):
+def _apply(change: Change, base: Base, base_id: str) -> Upload:
+    head, places = base.head, dict(base.places)
+    categories, counts = {}, dict(head.counts)
+    for name in CATEGORIES:
+        place = places.pop(name, None)
+        pieces: list[Piece | slice] = [place or b"[]"]
+        if name in change.categories:
+            if counts[name] > MOST_RECORDS:
+                raise _too_many(name)
+            with one_at_a_time:
+                records = _splice(name, base, place, change.categories[name])
+            pieces, counts[name] = _joined(records), len(records)
+        categories[name] = _part(base, pieces)
+    others: list[Piece | slice] = []
+    for member in (places | change.others).values():
+        others += [b",", member]
+    if len(others) // 2 + len(CATEGORIES) > rawjson.MOST_MEMBERS:
+        raise UnusableBase("With this change there are too many members")
+    device_id, device = change.origin.device_id, change.origin.device
+    origin = change.origin._replace(
+        device_id=device_id or head.device_id, device=device or head.device
+    )
+    return Upload(categories, _part(base, others), counts, origin, base_id)
+
+
+def _splice(
+    name: str, base: Base, place: slice | None, change: CategoryChange
+) -> list[memoryview | slice]:
+    """Return the records of a category with the change made to it: new ones, or their places."""
+    array, start = (base.read(place), place.start) if place else (b"[]", 0)
+    items = rawjson.items(array)
+    keys = keys_of(array, items, KEYS[name])
+    _check_keys(name, keys, change.delete)
+    put = dict(change.put)
+    records: list[memoryview | slice] = []
+    for key, item in zip(keys, items, strict=True):
+        if key in put:
+            records.append(put.pop(key))
+        elif key not in change.delete:
+            records.append(slice(start + item.start, start + item.stop))
+    return [*records, *put.values()]
+
+
+def _check_keys(name: str, keys: list[Key | None], delete: set[Key]) -> None:
+    if None in keys:
+        raise UnusableBase(f"A record in {name} has no {KEYS[name]} to be its key")
+    known = set(keys)
+    if len(known) < len(keys):
+        ((twice, _),) = Counter(keys).most_common(1)
+        raise UnusableBase(f"Two records in {name} have one key: {show(twice)}")
+    if missing := delete - known:
+        key = show(next(iter(missing)))
+        raise UnusableBase(f"There is nothing in {name} to delete with key {key}")
+
+
+class _Pieces:
     """Bytes of a result, and places in the base's file from which to copy others."""
 
-    base: Base
-    pieces: list[Piece | slice]
+    def __init__(self, base: Base, pieces: list[Piece | slice]):
+        self._base = base
+        self._pieces = pieces
 
     def __iter__(self) -> Iterator[Piece]:
-        for piece in self.pieces:
-            yield from self.base.copy(piece) if isinstance(piece, slice) else [piece]
+        for piece in self._pieces:
+            yield from self._base.copy(piece) if isinstance(piece, slice) else [piece]
 
 
 def _part(base: Base, pieces: list[Piece | slice]) -> Part:
@@ -107,58 +163,6 @@ def _joined(records: list[Piece | slice]) -> list[Piece | slice]:
         else:
             pieces += [record] if len(pieces) == 1 else [b",", record]
     return [*pieces, b"]"]
-
-
-def _apply(change: Change, base: Base, base_id: str) -> Upload:
-    head, places = base.head, dict(base.places)
-    categories, counts = {}, dict(head.counts)
-    for name in CATEGORIES:
-        pieces: list[Piece | slice] = [places.pop(name)] if name in places else [b"[]"]
-        if name in change.categories:
-            if counts[name] > MOST_RECORDS:
-                raise _too_many(name)
-            with one_at_a_time:
-                records = _splice(name, base, pieces[0], change.categories[name])
-            pieces, counts[name] = _joined(records), len(records)
-        categories[name] = _part(base, pieces)
-    others: list[Piece | slice] = []
-    for member in (places | change.others).values():
-        others += [b",", member]
-    if len(others) // 2 + len(CATEGORIES) > rawjson.MOST_MEMBERS:
-        raise UnusableBase("With this change there are too many members")
-    device_id, device = change.origin.device_id, change.origin.device
-    origin = change.origin._replace(
-        device_id=device_id or head.device_id, device=device or head.device
-    )
-    return Upload(categories, _part(base, others), counts, origin, base_id)
-
-
-def _splice(name: str, base: Base, place: slice | bytes, change: CategoryChange) -> list:
-    """Return the records of a category with the change made to it: new ones, or their places."""
-    array, start = (base.read(place), place.start) if isinstance(place, slice) else (place, 0)
-    places = rawjson.items(array)
-    keys = keys_of(array, places, KEYS[name])
-    _check_keys(name, keys, change.delete)
-    put = dict(change.put)
-    records: list[memoryview | slice] = []
-    for key, place in zip(keys, places, strict=True):
-        if key in put:
-            records.append(put.pop(key))
-        elif key not in change.delete:
-            records.append(slice(start + place.start, start + place.stop))
-    return [*records, *put.values()]
-
-
-def _check_keys(name: str, keys: list[Key | None], delete: set[Key]) -> None:
-    if None in keys:
-        raise UnusableBase(f"A record in {name} has no {KEYS[name]} to be its key")
-    known = set(keys)
-    if len(known) < len(keys):
-        ((twice, _),) = Counter(keys).most_common(1)
-        raise UnusableBase(f"Two records in {name} have one key: {show(twice)}")
-    if missing := delete - known:
-        key = show(next(iter(missing)))
-        raise UnusableBase(f"There is nothing in {name} to delete with key {key}")
 
 
 def _read_category(name: str, value: memoryview) -> CategoryChange:

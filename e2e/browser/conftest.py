@@ -6,7 +6,6 @@
 client module, as a portfolio would.
 """
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -32,7 +31,6 @@ def build_site(root):
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=PORTFOLIO, check=True)
     build = ["npx", "--no-install", "vite", "build", "--logLevel", "warn", "--emptyOutDir"]
     subprocess.run([*build, "--outDir", str(root)], cwd=PORTFOLIO, check=True)
-    shutil.copytree(root, root / "backups")  # where it is beside a site
     host = str(Path(__file__).parent / "host")
     subprocess.run([*build, host, "--outDir", str(root / "host")], cwd=PORTFOLIO, check=True)
     return root

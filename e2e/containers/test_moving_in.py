@@ -66,7 +66,7 @@ def test_the_page_opened_before_the_application_breaks_neither(redeployed, volum
         ["eoe-cloud-backup"],
     )
     assert len(redeployed.listed()) == len(list(EXPRESS_DATA.iterdir()))
-    page.get_by_role("button", name="Open the application").click()
+    page.get_by_role("link", name="Open the application").click()
     page.get_by_text("Spiral").wait_for()
     page.goto(f"{site}/backups/")
     page.get_by_text("Open the application once").wait_for(state="hidden")

@@ -27,9 +27,6 @@ const HERE = {
   conflict: 'newer here', replace: 'differs here', add: 'not here', same: 'same here',
 };
 
-/** What is said of a category once. */
-const NOTES: Partial<Record<Category, string>> = { voiceNotes: 'transcripts, no audio' };
-
 /** What rows are ordered by, worked out once for each: a collator takes a second for 10,000. */
 const ORDERS: Record<string, (row: Row) => string | number> = {
   state: ({ action }) => ORDER.indexOf(action),
@@ -165,7 +162,8 @@ function draw() {
 function group(category: Category) {
   const members = found.filter((row) => row.category === category);
   if (!members.length) return nothing;
-  const about = [members.length.toLocaleString('en'), NOTES[category]].filter(Boolean).join(' · ');
+  const number = members.length.toLocaleString('en');
+  const about = category === 'voiceNotes' ? `${number} · transcripts, no audio` : number;
   return html`<section data-category=${category}>
     <h3><label>${checkbox(members.filter(isMissed))}<b>${categoryName(category)}</b></label>
       <small>${about}</small></h3>

@@ -25,25 +25,20 @@ const last = byId('last', HTMLParagraphElement);
 /** The backup that is offered, by its id. */
 let offered = '';
 
-let restored: (result: RestoreResult) => void;
-
-export function startLead(onRestored: (result: RestoreResult) => void) {
-  restored = onRestored;
-}
-
 /** Says how things stand on this device. */
 export async function showState() {
   const state = document.querySelector('sync-status')?.getAttribute('data-state') ?? 'checking';
+  const status: any = getBackupStatus();
   const hasDatabase = alone || (await isThere());
   byId('open-site', HTMLElement).hidden = hasDatabase;
   byId('back-up', HTMLElement).hidden = !hasDatabase;
   byId('lead', HTMLElement).dataset.state = hasDatabase ? state : 'empty';
   setText('headline', hasDatabase ? headlineOf(state) : 'Open the application once');
-  setText('reason', hasDatabase ? (getBackupStatus().lastError ?? '') : '');
+  setText('reason', hasDatabase ? (status.lastError ?? status.note ?? '') : '');
 }
 
 function headlineOf(state: string) {
-  const { unsyncedCount } = getBackupStatus();
+  const { unsyncedCount, reached } = getBackupStatus() as any;
   switch (state) {
     case 'checking':
       return 'Looking through this device…';
@@ -52,7 +47,7 @@ function headlineOf(state: string) {
     case 'backed-up':
       return 'Everything on this device is backed up';
     case 'unverified':
-      return 'Backed up, but the server isn’t reached';
+      return reached === null ? 'Asking the server…' : 'Backed up, but the server isn’t reached';
     case 'empty':
     case 'emptied':
       return 'Nothing is stored on this device';
@@ -89,8 +84,10 @@ export function showNoList(words: string) {
   place.hidden = true;
 }
 
+type Done = (result: RestoreResult) => void;
+
 /** Offers the newest backup of another device, if that has more records than this one. */
-export function showOffer(entries: Entry[], ownId: string | undefined) {
+export function showOffer(entries: Entry[], ownId: string | undefined, done: Done) {
   const { storedCount } = getBackupStatus();
   if (storedCount === null) return;
   const devices = devicesOf(entries);
@@ -104,11 +101,13 @@ export function showOffer(entries: Entry[], ownId: string | undefined) {
     offered = '';
     place.hidden = true;
   } else if (offered !== found[1].newest.id) {
-    offer(found[1].newest, found[1].name, storedCount, String(found[0]));
+    offer(found[1].newest, found[1].name, storedCount, String(found[0]), done);
   }
 }
 
-function offer(entry: Entry, device: string, storedCount: number, series: string) {
+function offer(
+  entry: Entry, device: string, storedCount: number, series: string, done: Done,
+) {
   offered = entry.id;
   const now = new Date();
   const day = dayOf(entry.time, now);
@@ -119,7 +118,7 @@ function offer(entry: Entry, device: string, storedCount: number, series: string
   const bring = async ({ currentTarget }: { currentTarget: HTMLElement }) => {
     currentTarget.ariaBusy = 'true';
     try {
-      restored(await restoreFromBackup(entry.id));
+      done(await restoreFromBackup(entry.id));
       offered = '';
       place.hidden = true;
     } catch (error) {

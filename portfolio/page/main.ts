@@ -4,15 +4,15 @@ import { html, nothing, render } from 'lit-html';
 
 import '../src/sync-status.js';
 import {
-  configure, createBackup, downloadBackup, enableAutoBackup, getBackupStatus, type RestoreResult,
-  STATUS_EVENT, undoRestore,
+  configure, createBackup, enableAutoBackup, getBackupStatus, type RestoreResult, STATUS_EVENT,
+  undoRestore,
 } from '../src/index.js';
 import { showAtoms, startAtoms } from './atoms.js';
 import { confirmDeletion, confirmThinning, isDeleting, startDeletion } from './deletion.js';
 import { byId, messageOf, smallButton } from './dom.js';
 import { ago, plural } from './format.js';
 import { openInside } from './inside.js';
-import { showLast, showNoList, showOffer, showState, startLead } from './lead.js';
+import { showLast, showNoList, showOffer, showState } from './lead.js';
 import { type Entry, entryOf } from './series.js';
 import { BACKUPS_EVENT, dismissUndo, listPage, offeredUndo, ownDeviceId } from './server.js';
 import { alone, getDB, isThere } from './store.js';
@@ -78,7 +78,7 @@ function show(read: Entry[], all: boolean, bad = unreadable) {
   showLast(entries, complete, unreadable);
   showYear(entries, complete, goTo);
   showTimeline(entries, complete);
-  showOffer(entries, ownId);
+  showOffer(entries, ownId, restored);
 }
 
 /** @param error why there is no list */
@@ -108,16 +108,9 @@ function restored({ added, replaced, kept }: RestoreResult) {
   if (alone) void showAtoms();
 }
 
-/** Fetched, since a plain link can't carry the token. */
-async function download(entry: Entry) {
-  try {
-    const file = await downloadBackup(entry.id);
-    const href = URL.createObjectURL(file);
-    Object.assign(document.createElement('a'), { href, download: file.name }).click();
-    setTimeout(() => URL.revokeObjectURL(href), 60_000);
-  } catch (error) {
-    showNotice(`Not downloaded: ${messageOf(error)}`, false);
-  }
+function download({ id }: Entry) {
+  const link = { href: `/api/backup/${id}`, download: `backup-${id}.json` };
+  Object.assign(document.createElement('a'), link).click();
 }
 
 function showNotice(text: string, undoable: boolean) {
@@ -153,7 +146,7 @@ async function showStatus() {
   // Not `disabled`, which would take the focus away from it.
   backUp.setAttribute('aria-disabled', String(busy));
   await showState();
-  if (complete) showOffer(entries, ownId);
+  if (complete) showOffer(entries, ownId, restored);
   if (busy || isDeleting || !lastBackupTime || lastBackupTime === shownBackup) return;
   shownBackup = lastBackupTime;
   void readList();
@@ -185,7 +178,6 @@ fileInput.addEventListener('change', () => {
 
 configure(alone ? { baseUrl: '', getDB } : { baseUrl: '' });
 startTimeline({ open, download, remove: confirmDeletion, thin: confirmThinning });
-startLead(restored);
 startDeletion((deleted) => {
   choose(null);
   show(entries.filter(({ id }) => !deleted.has(id)), complete);
@@ -198,5 +190,5 @@ void offerUndo();
 void enableAutoBackup();
 ownDeviceId().then((id) => {
   ownId = id;
-  if (complete) showOffer(entries, ownId);
+  if (complete) showOffer(entries, ownId, restored);
 }, () => {});

@@ -5,12 +5,12 @@ import { turns } from '../src/turns.js';
 
 /** Finds words whatever their case and accents; null once they are no longer wanted. */
 export async function search(rows: Row[], words: string, isWanted: () => boolean) {
-  const wanted = folded(words);
-  if (!wanted) return rows;
+  if (!words) return rows;
+  const wanted = folded(JSON.stringify(words).slice(1, -1));
   const turn = turns();
   const found = [];
   for (const row of rows) {
-    if (holds(row.inBackup, wanted)) found.push(row);
+    if (folded(JSON.stringify(row.inBackup, valuesOnly)).includes(wanted)) found.push(row);
     await turn();
     if (!isWanted()) return null;
   }
@@ -25,15 +25,7 @@ export function folded(text: string) {
   return lower.normalize('NFKD').replace(/\p{M}/gu, '').replaceAll('ß', 'ss');
 }
 
-function holds(record: unknown, wanted: string) {
-  const left = [record];
-  while (left.length) {
-    const value = left.pop();
-    if (typeof value === 'object' && value !== null) {
-      for (const member of Object.values(value)) left.push(member);
-    } else if (folded(String(value)).includes(wanted)) {
-      return true;
-    }
-  }
-  return false;
+/** The names of members are not searched. */
+function valuesOnly(_name: string, value: unknown) {
+  return typeof value === 'object' && value !== null ? Object.values(value) : value;
 }

@@ -152,6 +152,7 @@ function line(day: Entry[], index: number) {
     ? ['lost', `lost ${lost.join(', ')}`]
     : ['change', changeOf(entry, before.get(entry), complete)];
   const name = `the backup of ${momentOf(time)}`;
+  const device = devices.get(seriesOf(entry))?.name;
   const menu = menuButton(`More for ${name}`, () => [
     ['Look inside…', () => actions.open(entry)],
     ['Download', () => actions.download(entry)],
@@ -164,17 +165,13 @@ function line(day: Entry[], index: number) {
       <button class="fold" type="button" aria-expanded=${isOpen}
         @click=${() => setOpen(id, entry.day, !isOpen)}>
         <time datetime=${entry.timestamp}>${clockOf(time, shared)}</time>
-        ${devices.size > 1 ? html`<span class="device">${deviceOf(entry)}</span>` : nothing}
+        ${devices.size > 1 ? html`<span class="device">${device}</span>` : nothing}
         <span class=${kind}>${change}</span>
       </button>
       ${menu}
     </div>
     ${isOpen ? detail(entry, lost) : nothing}
   </li>`;
-}
-
-function deviceOf(entry: Entry) {
-  return devices.get(seriesOf(entry))?.name ?? '';
 }
 
 function detail(entry: Entry, lost: string[]) {

@@ -43,14 +43,14 @@ function daysUntil(now: Date) {
 }
 
 function cells(days: Date[], counts: number[], go: (day: string) => void) {
-  const highest = Math.max(1, ...counts);
+  const highest = Math.max(2, ...counts);
   const last = counts.findLastIndex(Boolean);
   return days.map((day, index) => {
     const count = counts[index];
     if (!count) return html`<span></span>`;
-    const level = Math.ceil((4 * Math.log(count + 1)) / Math.log(highest + 1));
+    const much = 30 + (70 * Math.log(count)) / Math.log(highest);
     const label = `${wholeDay(day)}, ${plural(count, 'backup')}`;
-    return html`<button type="button" title=${label} aria-label=${label} data-level=${level}
+    return html`<button type="button" title=${label} aria-label=${label} .style=${`--much: ${much}%`}
       tabindex=${index === last ? 0 : -1} @click=${() => go(dayKey(day))}></button>`;
   });
 }

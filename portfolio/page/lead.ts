@@ -10,7 +10,7 @@ import {
 } from '../src/index.js';
 import { byId, messageOf, setText, smallButton } from './dom.js';
 import { ago, capital, clockOf, dayOf, daysBetween, plural, sizeOf } from './format.js';
-import { devicesOf, type Entry, growth, recordsIn } from './series.js';
+import { devicesOf, type Entry, growth, recordsIn, seriesOf } from './series.js';
 import { isOwnNewest } from './server.js';
 import { alone, isThere } from './store.js';
 
@@ -61,7 +61,8 @@ function headlineOf(state: string) {
 export function showLast(entries: Entry[], complete: boolean, unreadable: string[]) {
   const now = new Date();
   const [newest] = entries;
-  const device = newest?.device ? `, from ${newest.device}` : '';
+  const named = entries.find((it) => it.device && seriesOf(it) === seriesOf(newest));
+  const device = named ? `, from ${named.device}` : '';
   setText('last', newest ? `Last backup ${ago(newest.time, now)}${device}` : 'No backups yet');
   last.classList.toggle('warning', Boolean(newest) && daysBetween(newest.time, now) >= WARN_DAYS);
   setText('storage', [storageOf(entries, complete, now), ...unreadable].join('. '));

@@ -14,7 +14,7 @@ import re
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import ContextDecorator, contextmanager
+from contextlib import ContextDecorator, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from weakref import finalize
@@ -32,6 +32,10 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Neither a link, which leads elsewhere, nor a pipe, which blocks, is a file of this directory.
 _FILE_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+class NameTaken(Exception):
+    """A file already has the name that a new one was to get."""
 
 
 class translate_os_errors(ContextDecorator):
@@ -81,9 +85,10 @@ class Directory:
                     "had been unmounted; bring that back, or restart the server."
                 )
             try:
-                os.fstat(descriptor)
+                os.stat(".", dir_fd=descriptor)
             except OSError:
                 self._reopen()
+                os.stat(".", dir_fd=descriptor)
 
     def names(self) -> list[str]:
         """List the directory's names, in no order."""
@@ -158,14 +163,14 @@ class Directory:
                 os.close(descriptor)
 
     def link(self, descriptor: int, temporary: str, name: str) -> None:
-        """Give an open temporary file its name; raise FileExistsError if another file has it."""
+        """Give an open temporary file its name; raise NameTaken if another file has it."""
         try:
             os.link(temporary, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
         except FileExistsError:
             # Over NFS the answer to a link that was made may be lost; then the repeated call
             # fails, but the file has two names (open(2), O_EXCL).
             if os.fstat(descriptor).st_nlink != 2:
-                raise
+                raise NameTaken from None
 
     def sweep(self) -> None:
         """Remove the temporary files of processes that are gone."""
@@ -175,15 +180,10 @@ class Directory:
             except OSError as error:
                 if error.errno == errno.ELOOP:  # a link, made to try whether there can be any
                     self.remove(name)
-                elif error.errno != errno.ENOENT:
-                    log.error("%s cannot be removed: %s", name, error.strerror)
                 continue
-            try:
-                if _try_lock(descriptor):
-                    self.remove(name)
-                    log.info("removed %s, left by a server that was killed", name)
-            finally:
-                os.close(descriptor)
+            if _try_lock(descriptor):
+                self.remove(name)
+            os.close(descriptor)
 
     def remove(self, name: str) -> None:
         """Remove a name; a failure is logged, since it undoes nothing that was done."""
@@ -209,10 +209,8 @@ def make_directory(path: Path) -> None:
     """Make a directory and its parents, each synced into the one above it."""
     parent = path.absolute().parent
     if path.is_dir():
-        try:
-            sync_directory(parent)  # whoever made it may have been killed before
-        except OSError as error:
-            log.warning("%s cannot be synced: %s", parent, error.strerror)
+        with suppress(OSError):  # whoever made it may have been killed before this sync
+            sync_directory(parent)
         return
     make_directory(parent)
     path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)

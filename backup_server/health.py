@@ -21,41 +21,31 @@ class Health:
         self._has_links = False
         self._checked = float("-inf")
 
-    def check(self, lock_name: str, keys_name: str) -> None:
-        """Raise unless the directory and the one of the keys can be written, and there is room.
+    def check(self, lock_name: str) -> None:
+        """Raise unless there is room and all that an upload does can be done.
 
         After a success it tries nothing for a second: anyone may ask, as often as they like.
         """
-        for name in (".", keys_name):
-            self._check_writable(name)
         if time.monotonic() < self._checked + 1:
             return
+        path, user = self._directory.path, os.geteuid()
         try:
             os.close(self._directory.open(lock_name, os.O_RDWR | os.O_CREAT))
             if not self._has_links:
                 self._check_links()
                 self._has_links = True
-            with tempfile.TemporaryFile(
-                dir=self._directory.path, prefix=".upload-", suffix=".tmp"
-            ) as file:
+            with tempfile.TemporaryFile(dir=path, prefix=".upload-", suffix=".tmp") as file:
                 file.write(bytes(_BYTES))
             self._checked = time.monotonic()
+        except PermissionError as error:
+            raise Unavailable(
+                f"The storage directory {path} cannot be written by user {user}; "
+                f"if it is another user's, let root run: chown -R {user} {path}."
+            ) from error
         except OSError as error:
             # Many connections, which go away: nothing is wrong with the directory.
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
-
-    def _check_writable(self, name: str) -> None:
-        may = partial(os.access, name, dir_fd=self._directory.descriptor)
-        if may(os.W_OK | os.X_OK) or not may(os.F_OK):
-            return
-        path, user = self._directory.path / name, os.geteuid()
-        if os.fstatvfs(self._directory.descriptor).f_flag & os.ST_RDONLY:
-            raise Unavailable(f"{path} cannot be written: its file system is read-only.")
-        raise Unavailable(
-            f"The storage directory {path} cannot be written by user {user}; "
-            f"if it is another user's, let root run: chown -R {user} {path}."
-        )
 
     def _check_links(self) -> None:
         """Raise Unavailable if the file system has no hard links (FAT) or symbolic ones (CIFS)."""

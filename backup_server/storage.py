@@ -14,7 +14,6 @@ key, never across that of a document. What is not done: locking against programs
 directory behind the server's back, and repairing files.
 """
 
-import io
 import logging
 import os
 from datetime import UTC, datetime, timedelta
@@ -24,11 +23,11 @@ from typing import BinaryIO
 from . import document, durable, ids
 from .checksum import Digest
 from .document import Head, Receipt, Rendered
-from .durable import Directory, translate_os_errors
+from .durable import Directory, NameTaken, translate_os_errors
 from .errors import BackupError, DamagedBackup, Unavailable, UnknownBackup, UnusableBase
-from .heads import Heads
+from .heads import OF_ALL_FILES, Heads
 from .health import Health
-from .keys import KEYS, Keys
+from .keys import Keys
 from .upload import Upload
 
 log = logging.getLogger("backup_server")
@@ -36,14 +35,8 @@ log = logging.getLogger("backup_server")
 _LAST_ID = ".last-id"
 # The size of .last-id in bytes: more than the longest id.
 _LAST_ID_BYTES = 64
-# What is not larger is written in one call.
-_JOINED_BYTES = 256 * 1024
 # When ids are further ahead of the clock than this, the log says so. A few seconds are usual.
 _AHEAD = timedelta(minutes=5)
-
-
-class _NameTaken(Exception):
-    """A file already has the name that a new backup was to get."""
 
 
 class Storage:
@@ -77,11 +70,11 @@ class Storage:
         """Remove the temporary files of processes that are gone."""
         self._directory.sweep()
 
-    @translate_os_errors("The storage directory cannot be used")
+    @translate_os_errors("The storage directory cannot be written")
     def check(self) -> None:
         """Raise NoRoom or Unavailable unless all that an upload needs can be done now."""
         self._directory.check()
-        self._health.check(_LAST_ID, KEYS)
+        self._health.check(_LAST_ID)
 
     @translate_os_errors("The backup could not be stored")
     def add(self, upload: Upload, key: str | None = None) -> tuple[Receipt, bool]:
@@ -94,7 +87,7 @@ class Storage:
             try:
                 receipt, is_new = self._write(upload, key)
                 break
-            except _NameTaken:  # by a file that came without this server
+            except NameTaken:  # by a file that came without this server
                 self._follow_newest()
         try:
             self._confirm()
@@ -134,19 +127,18 @@ class Storage:
     def open(self, backup_id: str) -> tuple[BinaryIO, Head]:
         """Open a backup for reading; raise UnknownBackup, or DamagedBackup for half a file."""
         self._directory.check()
-        descriptor, head = self.heads.open(backup_id)
-        return io.FileIO(descriptor), head
+        return self.heads.open(backup_id)
 
     @translate_os_errors("The base could not be read")
     def open_base(self, backup_id: str) -> BinaryIO:
         """Open the file of a backup to be changed; raise UnusableBase if there is none."""
         self._directory.check()
         try:
-            return io.FileIO(self.heads.open_file(backup_id))
+            return self.heads.open_file(backup_id)
         except UnknownBackup:
             raise UnusableBase("There is no backup with the id that base gives") from None
         except OSError as error:
-            if not self.heads.concerns_one_file(error):
+            if error.errno in OF_ALL_FILES:
                 raise
             raise UnusableBase("The base cannot be read") from error
 
@@ -156,12 +148,11 @@ class Storage:
         self._directory.check()
         for backup_id, _ in self.heads.newest_first():
             try:
-                descriptor, head = self.heads.open(backup_id)
-                return io.FileIO(descriptor), head
+                return self.heads.open(backup_id)
             except (UnknownBackup, DamagedBackup):
                 continue  # since it was listed
             except OSError as error:
-                if not self.heads.concerns_one_file(error):
+                if error.errno in OF_ALL_FILES:
                     raise
         raise UnknownBackup("There is no backup yet.")
 
@@ -192,28 +183,16 @@ class Storage:
         with self._directory.temporary() as (descriptor, temporary):
             _write_document(descriptor, content)
             os.fsync(descriptor)
+            name = ids.file_name(backup_id)
             if key is None:
-                self._publish(descriptor, temporary, backup_id)
-            elif first := self._publish_with_key(descriptor, temporary, backup_id, key):
-                return first, False
-        return content.receipt, True
-
-    def _publish(self, descriptor: int, temporary: str, backup_id: str) -> None:
-        try:
-            self._directory.link(descriptor, temporary, ids.file_name(backup_id))
-        except FileExistsError:
-            raise _NameTaken from None
-
-    def _publish_with_key(
-        self, descriptor: int, temporary: str, backup_id: str, key: str
-    ) -> Receipt | None:
-        """Give a synced file its key and its name; or return the receipt of the key's backup."""
-        with self._directory.lock(_LAST_ID):
-            if first := self._stored_with(key):
-                return first
-            with self._keys.linked(key, ids.file_name(backup_id)):
-                self._publish(descriptor, temporary, backup_id)
-        return None
+                self._directory.link(descriptor, temporary, name)
+                return content.receipt, True
+            with self._directory.lock(_LAST_ID):
+                if first := self._stored_with(key):
+                    return first, False
+                with self._keys.linked(key, name):
+                    self._directory.link(descriptor, temporary, name)
+            return content.receipt, True
 
     def _confirm(self) -> None:
         """Make all names durable, in the directory that its path still leads to."""
@@ -231,7 +210,7 @@ class Storage:
             return None
         except OSError as error:
             # Better stored twice than refused for as long as a bad sector stays.
-            if not self.heads.concerns_one_file(error):
+            if error.errno in OF_ALL_FILES:
                 raise
             return None
         return head.receipt() if head.key == key else None
@@ -278,10 +257,8 @@ def _write_id(descriptor: int, backup_id: str) -> None:
 
 
 def _write_document(descriptor: int, content: Rendered) -> None:
-    digest, pieces = Digest(content.digits_at), content.pieces
-    if content.receipt.size <= _JOINED_BYTES:
-        pieces = [b"".join(pieces)]
-    for piece in pieces:
+    digest = Digest(content.digits_at)
+    for piece in content.pieces:
         durable.write(descriptor, piece)
         digest.update(piece)
     os.pwrite(descriptor, digest.digits(), content.digits_at)

@@ -10,7 +10,7 @@ import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from errno import EACCES, EDQUOT, EIO, EMFILE, ENOENT, ENOLCK, ENOSPC, ENOTSUP, EPERM, EROFS, ESTALE
+from errno import EACCES, EDQUOT, EIO, EMFILE, ENOENT, ENOLCK, ENOSPC, EROFS, ESTALE
 
 import pytest
 from support import backups_in, strays_in
@@ -52,18 +52,17 @@ def fail(monkeypatch):
     It returns a list that has an element once the call has failed.
     """
 
-    def fail(name: str, code: int, nth: int, when=lambda *arguments: True) -> list:
+    def fail(name: str, code: int, nth: int) -> list:
         module = fcntl if name == "flock" else os
         call, hits, count = getattr(module, name), [], 0
 
         def wrapper(*arguments, **options):
             nonlocal count
-            if when(*arguments):
-                count += 1
-                if count == nth:
-                    hits.append(arguments)
-                    path = arguments[0] if isinstance(arguments[0], str) else None
-                    raise OSError(code, os.strerror(code), path)
+            count += 1
+            if count == nth:
+                hits.append(arguments)
+                path = arguments[0] if isinstance(arguments[0], str) else None
+                raise OSError(code, os.strerror(code), path)
             return call(*arguments, **options)
 
         monkeypatch.setattr(module, name, wrapper)
@@ -74,10 +73,6 @@ def fail(monkeypatch):
 
 def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
-
-
-def without_keys(storage: Storage) -> None:
-    shutil.rmtree(storage.directory / ".keys", ignore_errors=True)
 
 
 # --- the fault table ------------------------------------------------------------------------------
@@ -119,7 +114,7 @@ def test_an_upload_whose_call_fails_is_an_error_and_leaves_nothing(
     while True:
         nth += 1
         if kind == "first key":
-            without_keys(storage)
+            shutil.rmtree(storage.directory / ".keys")
         descriptors = open_files()
         hits = fail(name, code, nth)
         receipt = error = None
@@ -137,7 +132,9 @@ def test_an_upload_whose_call_fails_is_an_error_and_leaves_nothing(
         if error:
             assert isinstance(error, NoRoom if code in (ENOSPC, EDQUOT) else Unavailable)
             assert str(error).endswith(".")
-            assert len(stored) <= (key is not None or name == "unlink")
+            # With a key it stays once it has its name: a retry may have been answered.
+            after_its_name = ("open", "fsync", "stat")
+            assert len(stored) <= (name == "unlink" or bool(key and name in after_its_name))
         else:
             assert stored == [file_name(receipt.id)]
         if name == "unlink":
@@ -196,25 +193,7 @@ def test_whatever_else_meets_a_fault_says_so_or_does_all_of_it(
     pytest.fail("the call is made without end")
 
 
-# --- what may be missing --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("code", [EPERM, ENOTSUP])
-@pytest.mark.parametrize(("name", "words"), [("link", "no hard"), ("symlink", "no symbolic")])
-def test_a_file_system_without_links_is_said_to_be_unfit_from_the_first_call_on(
-    tmp_path, fail, monkeypatch, name, words, code
-):
-    storage = Storage(tmp_path / "data")
-    for call in (storage.prepare, storage.check, storage.check):
-        fail(name, code, 1)
-        if call == storage.prepare:
-            call()  # it serves what is stored
-        else:
-            with pytest.raises(Unavailable, match=f"{words} links"):
-                call()
-        monkeypatch.undo()
-    assert strays_in(tmp_path / "data") == []
-    storage.check()
+# --- what is left, and another directory in its place ------------------------------------------
 
 
 def test_files_that_cannot_be_removed_go_with_the_next_sweep(storage, fail, monkeypatch):
@@ -225,9 +204,6 @@ def test_files_that_cannot_be_removed_go_with_the_next_sweep(storage, fail, monk
     monkeypatch.undo()
     storage.sweep()
     assert strays_in(storage.directory) == []
-
-
-# --- another directory in its place ---------------------------------------------------------------
 
 
 def replace(path):
@@ -311,7 +287,7 @@ def test_a_directory_that_fails_under_its_descriptor_is_opened_anew(storage, fai
     directory = Directory(storage.directory)
     directory.check()
     opened, open_ = [], os.open
-    hits = fail("fstat", ESTALE, 1)
+    hits = fail("stat", ESTALE, 2)
     monkeypatch.setattr(
         os, "open", lambda path, *rest, **o: opened.append(path) or open_(path, *rest, **o)
     )

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import time
 from datetime import UTC, datetime
+from errno import EACCES, ENOTSUP, EPERM, EROFS
 
 import pytest
 from support import Client, assert_error, backups_in
@@ -78,3 +80,35 @@ def test_it_can_only_be_read(client, method):
     answer = client.request(method, "/api/health")
     assert_error(answer, 405)
     assert {"GET", "HEAD"} <= set(answer.headers["Allow"].split(", "))
+
+
+@pytest.mark.parametrize("code", [EPERM, ENOTSUP])
+@pytest.mark.parametrize(("name", "words"), [("link", "no hard"), ("symlink", "no symbolic")])
+def test_a_file_system_without_links_is_said_to_be_unfit_from_the_first_call_on(
+    make_client, monkeypatch, name, words, code
+):
+    def refuse(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, name, refuse)
+    client = make_client()
+    for _ in range(2):
+        assert f"{words} links" in unavailable(client)
+    monkeypatch.undo()
+    assert client.get("/api/health").status == 200
+
+
+@pytest.mark.parametrize(("code", "words"), [(EACCES, "chown -R"), (EROFS, "Read-only file")])
+def test_it_says_why_the_directory_cannot_be_written(client, monkeypatch, code, words):
+    open_ = os.open
+
+    def refuse(path, flags, *rest, **options):
+        if flags & os.O_CREAT:
+            raise OSError(code, os.strerror(code), path)
+        return open_(path, flags, *rest, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(time, "monotonic", lambda: float("inf"))
+    error = unavailable(client)
+    assert "cannot be written" in error
+    assert words in error

@@ -70,7 +70,7 @@ def _read(storage: Storage, backup_id: str, whole: bool) -> Backup | None:
 
 def _verify(storage: Storage, backup_id: str) -> Head:
     """Compare a whole file with its SHA-256, if it has one; return its head."""
-    with open(storage.heads.open_file(backup_id), "rb") as file:
+    with storage.heads.open_file(backup_id) as file:
         size = os.fstat(file.fileno()).st_size
         text = file.read(document.HEAD_BYTES)
         rest = iter(partial(file.read, _CHUNK), b"")

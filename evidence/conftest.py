@@ -26,7 +26,7 @@ AMOUNTS = {
     "cuts": (2, 100, "power cuts on each file system"),
     "seconds": (6, 300, "seconds under a load on a full disk, on GlusterFS, and of many clients"),
     "fuzz": (20, 3600, "seconds of fuzzing"),
-    "examples": (25, 1000, "requests of schemathesis for each operation"),
+    "examples": (10, 1000, "requests of schemathesis for each operation"),
 }
 
 

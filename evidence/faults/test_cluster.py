@@ -72,6 +72,8 @@ def lose_a_mount_under_load(cluster: Cluster, servers: list[Server], ledger: Led
         wait_until(lambda: says_unavailable(servers[1]))
         time.sleep(1)
         over.set()
+    servers[0].stop()
+    servers[0].start()  # which removes what the other one was writing
     inspect(servers[:1], ledger)
     client = Client(servers[:1], ledger, threading.Event())
     assert client.send(ledger.new_upload()) == 201

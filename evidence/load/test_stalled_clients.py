@@ -21,6 +21,7 @@ STALLS = {
     "bodies": raw.head("POST /api/backup", "Content-Length: 9") + b"{",
     "refused bodies": raw.head("POST /api/x", "Content-Length: 9") + b"{",
     "readers": raw.head("GET /api/backup/latest"),
+    "last answers": raw.head("GET /api/health", "Connection: close"),
     "heads": b"GET /api/health HTTP/1.1\r\nHost: ",
 }
 

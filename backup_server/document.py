@@ -220,9 +220,10 @@ def _head_of_other(text: Text, size: int) -> Head:
     places = {name: _place(member) for name, member in rawjson.members(data).items()}
     layout = {name: places.get(name, (0, 0)) for name in CATEGORIES}
     head = {name: msgspec.Raw(view[outer[name].value]) for name in _OF_OTHERS if name in outer}
+    arrays = {name: data[start : start + length] for name, (start, length) in layout.items()}
     head["counts"] = {
-        name: rawjson.count(data[start : start + length]) or 0
-        for name, (start, length) in layout.items()
+        name: rawjson.count(name, array) if array[:1] == b"[" else 0
+        for name, array in arrays.items()
     }
     head["layout"] = {"data": (0, len(data)), **layout}
     head |= {"dataStart": outer["data"].value.start, "size": size}

@@ -89,7 +89,7 @@ def _apply(change: Change, base: Base, base_id: str) -> Upload:
         pieces: list[Piece | slice] = [place or b"[]"]
         if name in change.categories:
             if counts[name] > MOST_RECORDS:
-                raise _too_many(name)
+                raise UnusableBase(f"More than {MOST_RECORDS} records in {name} cannot be changed")
             with one_at_a_time:
                 records = _splice(name, base, place, change.categories[name])
             pieces, counts[name] = _joined(records), len(records)
@@ -190,16 +190,8 @@ def _read_lists(name: str, value: memoryview) -> dict[str, memoryview]:
     lists = {"put": memoryview(b"[]"), "delete": memoryview(b"[]")}
     for part, member in found.items():
         lists[part] = value[member.value]
-        try:
-            if rawjson.count(lists[part], MOST_RECORDS) is None:
-                raise InvalidBackup(f"The member {name}.{part} must be an array.")
-        except rawjson.TooManyItems:
-            raise _too_many(name) from None
+        rawjson.count(f"{name}.{part}", lists[part], MOST_RECORDS)
     return lists
-
-
-def _too_many(name: str) -> UnusableBase:
-    return UnusableBase(f"More than {MOST_RECORDS} records in {name} cannot be told apart")
 
 
 def _read_counts(value: memoryview) -> dict[str, int]:

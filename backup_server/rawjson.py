@@ -18,10 +18,8 @@ import msgspec
 
 from .errors import InvalidBackup
 
-#: The most members of an object, and the longest name of a member as JSON text, in bytes. The front
-#: end sends eight short names.
+#: The most members of an object; the front end sends eight.
 MOST_MEMBERS = 10_000
-NAME_BYTES = 1024
 
 Text = bytes | mmap.mmap | memoryview
 
@@ -40,10 +38,6 @@ _one_copy_at_a_time = threading.Lock()
 _array_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 Result = TypeVar("Result")
-
-
-class TooManyItems(Exception):
-    """An array has more items than are counted; says how many that is."""
 
 
 class _Name:
@@ -78,8 +72,6 @@ def members(text: Text) -> dict[str, Member]:
     found, position = {}, _BEGIN_OBJECT.match(text).end()
     for length in lengths:
         name = _NAME.match(text, position)
-        if len(name[1]) > NAME_BYTES:
-            raise _name_too_long()
         value = slice(name.end(), name.end() + length)
         found[json.loads(name[1].decode())] = Member(slice(*name.span(1)), value)
         position = _SEPARATOR.match(text, value.stop).end()
@@ -92,23 +84,29 @@ def items(array: Text) -> list[slice]:
     Raises InvalidBackup if the text is no array, or is nested too deep for this Python.
     """
     try:
-        lengths = _read(array, _lengths_of_items)
+        values = _read(array, _array_decoder.decode)
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidBackup(f"An array cannot be read: {error}.") from error
     places, position = [], _BEGIN_ARRAY.match(array).end()
-    for length in lengths:
-        places.append(slice(position, position + length))
-        position = _SEPARATOR.match(array, position + length).end()
+    for value in values:
+        places.append(slice(position, position + len(memoryview(value))))
+        position = _SEPARATOR.match(array, places[-1].stop).end()
     return places
 
 
-def count(value: Text, most: float = math.inf) -> int | None:
-    """Count the items of a valid value; return None if it is not an array.
+def count(name: str, value: Text, most: float = math.inf) -> int:
+    """Count the items of a valid value, which is that of the member with this name.
 
-    Raises TooManyItems if there are more than ``most``, before they take memory. So that this
-    holds, items that are not all objects, or all arrays, may not have as many commas in them.
+    Raises InvalidBackup if it is no array, or if there are more than ``most``, before they take
+    memory. Items that are not all objects may not have as many commas in them either.
     """
-    return _read(value, lambda text: _count(text, most)) if value[:1] == b"[" else None
+    if value[:1] != b"[":
+        raise InvalidBackup(f"The member {name} must be an array.")
+    too_many = InvalidBackup(f"The member {name} has more than {most} items.")
+    number = _read(value, lambda text: _count(text, most, too_many))
+    if number > most:
+        raise too_many
+    return number
 
 
 def has_half_pair(value: Text) -> bool:
@@ -150,54 +148,35 @@ def _lengths_of_values(text: Text | bytearray) -> list[int]:
     """Check that a text is an object; return the lengths of its values in bytes, in order."""
     seen = 0
 
-    def name(_: type, decoded: str) -> _Name:
+    def name(_: type, __: str) -> _Name:
         nonlocal seen
         seen += 1
         if seen > MOST_MEMBERS:
             raise InvalidBackup(f"The body has more than {MOST_MEMBERS} members.")
-        if len(decoded) > NAME_BYTES:
-            raise _name_too_long()
         return _Name()
 
     values = msgspec.json.decode(text, type=dict[_Name, msgspec.Raw], dec_hook=name)
     return [len(memoryview(value)) for value in values.values()]
 
 
-def _name_too_long() -> InvalidBackup:
-    return InvalidBackup(f"The name of a member is longer than {NAME_BYTES} bytes.")
-
-
-def _lengths_of_items(array: Text | bytearray) -> list[int]:
-    return [len(memoryview(value)) for value in _array_decoder.decode(array)]
-
-
-def _count(array: Text | bytearray, most: float) -> int:
+def _count(array: Text | bytearray, most: float, too_many: InvalidBackup) -> int:
     if len(array) <= _FEW_ITEMS_BYTES:
-        number = len(_array_decoder.decode(array))
-        if number > most:
-            raise TooManyItems(f"more than {most} items")
-        return number
-    for kind in ({}, {"array_like": True}):
-        try:
-            return _count_alike(array, most, kind)
-        except msgspec.ValidationError:
-            continue  # other items than these
-    chunks = (bytes(array[at : at + _CHUNK]) for at in range(0, len(array), _CHUNK))
-    if sum(chunk.count(b",") for chunk in chunks) >= most:
-        raise TooManyItems(f"more than {most} items, or commas in items of several kinds")
-    return len(_array_decoder.decode(array))
-
-
-def _count_alike(array: Text | bytearray, most: float, kind: dict[str, bool]) -> int:
-    """Count the items of an array of objects, or of arrays, whose contents msgspec skips."""
+        return len(_array_decoder.decode(array))
     seen = 0
 
     def see(_: object) -> None:
         nonlocal seen
         seen += 1
         if seen > most:
-            raise TooManyItems(f"more than {most} items")
+            raise too_many
 
-    item = msgspec.defstruct("Item", [], namespace={"__post_init__": see}, gc=False, **kind)
-    msgspec.json.decode(array, type=list[item])
-    return seen
+    # An object whose members msgspec skips.
+    item = msgspec.defstruct("Item", [], namespace={"__post_init__": see}, gc=False)
+    try:
+        msgspec.json.decode(array, type=list[item])
+        return seen
+    except msgspec.ValidationError:  # they are not all objects
+        chunks = (bytes(array[at : at + _CHUNK]) for at in range(0, len(array), _CHUNK))
+        if sum(chunk.count(b",") for chunk in chunks) >= most:
+            raise too_many from None
+        return len(_array_decoder.decode(array))

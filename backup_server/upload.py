@@ -89,7 +89,7 @@ def check_upload(text: Text) -> Upload:
     return Upload(
         {name: Part(len(array), [array]) for name, array in arrays.items()},
         Part(sum(map(len, others)), others),
-        {name: _count(name, array) for name, array in arrays.items()},
+        {name: rawjson.count(name, array, MOST_ITEMS) for name, array in arrays.items()},
         read_origin(values),
     )
 
@@ -118,13 +118,3 @@ def read_origin(values: dict[str, memoryview]) -> Origin:
 
 def _beginning(string: memoryview) -> str:
     return json.loads(_BEGINNING.match(string)[0].decode(errors="ignore") + '"')
-
-
-def _count(name: str, array: memoryview) -> int:
-    try:
-        number = rawjson.count(array, MOST_ITEMS)
-    except rawjson.TooManyItems as error:
-        raise InvalidBackup(f"The member {name} has {error}.") from error
-    if number is None:
-        raise InvalidBackup(f"The member {name} must be an array.")
-    return number

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from backup_server.patch import MOST_RECORDS
-from backup_server.rawjson import MOST_MEMBERS, NAME_BYTES
+from backup_server.rawjson import MOST_MEMBERS
 from backup_server.record_keys import KEYS
 from backup_server.upload import CATEGORIES, CLIENT_TIMESTAMP_BYTES
 
@@ -114,11 +114,7 @@ def is_near_a_limit(text: bytes) -> bool:
     """Tell whether a text may be refused for its size, which the functions above don't look at."""
     longest = max(map(len, text.split(b'"')))
     deep = text.count(b"[") + text.count(b"{") > 500
-    return (
-        deep
-        or text.count(b":") > MOST_MEMBERS
-        or longest > min(NAME_BYTES, CLIENT_TIMESTAMP_BYTES) - 2
-    )
+    return deep or text.count(b":") > MOST_MEMBERS or longest > CLIENT_TIMESTAMP_BYTES - 2
 
 
 def _is_string(value: Any) -> bool:

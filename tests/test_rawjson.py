@@ -29,9 +29,10 @@ def test_members_and_items_are_those_that_python_reads_and_their_bytes_those_tha
         if value.startswith(b"["):
             inner = oracle.items(value)
             assert [value[place] for place in rawjson.items(value)] == inner
-            assert rawjson.count(value) == len(inner)
+            assert rawjson.count("x", value) == len(inner)
         else:
-            assert rawjson.count(value) is None
+            with pytest.raises(InvalidBackup, match="x must be an array"):
+                rawjson.count("x", value)
 
 
 @given(broken() | st.text('[]{}",:\\u0189dabtrue-.eE+ \n', max_size=40).map(str.encode))
@@ -85,9 +86,6 @@ def test_of_members_with_one_name_the_last_counts(text):
         (b'{"a":"\xff"}', "not valid UTF-8 (byte 6)"),
         (b'{"a":' + b"[" * 200_000, "nested too deep"),
         (b"{" + b",".join(b'"%d":0' % n for n in range(10_001)) + b"}", "more than 10000 members"),
-        (b'{"%s":1}' % (b"n" * 1023), "longer than 1024 bytes"),
-        (b'{"%s":1}' % ("é" * 512).encode(), "longer than 1024 bytes"),
-        (b'{"%s":1}' % (b"\\u0041" * 171), "longer than 1024 bytes"),
     ],
 )
 def test_what_is_wrong_is_told_and_where(text, words):
@@ -101,9 +99,7 @@ def test_what_is_wrong_is_told_and_where(text, words):
     [
         b'{"a":' + b"[" * 900 + b"]" * 900 + b"}",
         b"{" + b",".join(b'"%d":0' % n for n in range(10_000)) + b"}",
-        b'{"%s":1}' % (b"n" * 1022),
-        b'{"%s":1}' % ("é" * 511).encode(),
-        b'{"%s":1}' % (b"\\u0041" * 170),
+        b'{"%s":1}' % (b"\\u0041" * 100_000),
     ],
 )
 def test_what_is_within_the_limits_is_read(text):
@@ -124,8 +120,7 @@ def test_a_character_at_the_border_of_two_pieces_is_read_whole():
         assert slices(body) == oracle.members(body)
 
 
-# Many items, and arrays that are too long to count them all at once.
-LONG = b'"%s"' % (b"," * 100)
+# An array of these is too long to hold all that could be its items.
 OF_NUMBERS = b"[%s0]" % (b"0.5," * 1000)
 
 
@@ -135,35 +130,33 @@ OF_NUMBERS = b"[%s0]" % (b"0.5," * 1000)
         (b",".join([b"0"] * 1_000_000), 1_000_000),
         (b" , ".join([b"{}"] * 1_000_000), 1_000_000),
         (b",".join([b'{"id":1,"points":%s}' % OF_NUMBERS] * 1200), 1200),
-        (b",".join([OF_NUMBERS] * 1200), 1200),
         (b",".join([b'{"half":"\\ud83d"}'] * 200_000), 200_000),
         (b",".join([b'"%s"' % (b"x" * 100), b"{}", b"[]"] * 10_000), 30_000),
     ],
 )
 def test_up_to_a_million_items_are_counted(items, count):
-    assert rawjson.count(b"[" + items + b"]", 1_000_000) == count
+    assert rawjson.count("x", b"[" + items + b"]", 1_000_000) == count
 
 
 @pytest.mark.parametrize(
-    ("items", "most", "words"),
+    ("items", "most"),
     [
-        (b"0,0,0", 2, "more than 2 items"),
-        (b",".join([b"0"] * 1_000_001), 1_000_000, "more than 1000000 items"),
-        (b",".join([b"{}"] * 1_000_001), 1_000_000, "more than 1000000 items"),
-        (b",".join([b"[]"] * 1_000_001), 1_000_000, "more than 1000000 items"),
-        (b",".join([b"{}", b"[]"] * 500_001), 1_000_000, "more than 1000000 items"),
-        (b",".join([LONG] * 20_000), 1_000_000, "commas in items of several kinds"),
+        (b"0,0,0", 2),
+        (b",".join([b"0"] * 1_000_001), 1_000_000),
+        (b",".join([b"{}"] * 1_000_001), 1_000_000),
+        (b",".join([b"[]"] * 1_000_001), 1_000_000),
+        (b",".join([b"{}", b"[]"] * 500_001), 1_000_000),
+        (b",".join([OF_NUMBERS] * 1200), 1_000_000),  # as many commas, in other items than objects
     ],
 )
-def test_more_items_are_refused_before_they_take_memory(items, most, words):
-    with pytest.raises(rawjson.TooManyItems) as caught:
-        rawjson.count(b"[" + items + b"]", most)
-    assert words in str(caught.value)
+def test_more_items_are_refused_before_they_take_memory(items, most):
+    with pytest.raises(InvalidBackup, match=f"The member x has more than {most} items"):
+        rawjson.count("x", b"[" + items + b"]", most)
 
 
 def test_without_a_limit_all_items_are_counted():
-    assert rawjson.count(b"[" + b",".join([b"{}"] * 1_000_001) + b"]") == 1_000_001
-    assert rawjson.count(b"[" + b",".join([b"0", LONG] * 20_000) + b"]") == 40_000
+    assert rawjson.count("x", b"[" + b",".join([b"{}"] * 1_000_001) + b"]") == 1_000_001
+    assert rawjson.count("x", b"[" + b",".join([b"0", OF_NUMBERS] * 1200) + b"]") == 2400
 
 
 @pytest.mark.parametrize(

@@ -72,23 +72,25 @@ class Directory:
         """The open directory. While it is open, no other directory is given its inode number."""
         descriptor = os.open(self.path, _DIRECTORY_FLAGS)
         finalize(self, os.close, descriptor)
-        self._identity = _identity(os.fstat(descriptor))
+        self._opened = os.fstat(descriptor)
         return descriptor
 
     def check(self) -> None:
         """Raise Unavailable if the path leads to another directory than the one that is open."""
-        descriptor = self.descriptor
+        here = self.descriptor
         with translate_os_errors("The storage directory is not there"):
-            if _identity(os.stat(self.path)) != self._identity:
+            if not os.path.samestat(os.stat(self.path), self._opened):
                 raise Unavailable(
                     f"{self.path} is not the directory this server started with, as if its disk "
                     "had been unmounted; bring that back, or restart the server."
                 )
             try:
-                os.stat(".", dir_fd=descriptor)
-            except OSError:
-                self._reopen()
-                os.stat(".", dir_fd=descriptor)
+                os.stat(".", dir_fd=here)
+            except OSError:  # the descriptor is stale (NFS, FUSE), or the directory is locked up
+                descriptor = os.open(self.path, _DIRECTORY_FLAGS)
+                os.dup2(descriptor, here, inheritable=False)  # other threads may be using it
+                os.close(descriptor)
+                os.stat(".", dir_fd=here)
 
     def names(self) -> list[str]:
         """List the directory's names, in no order."""
@@ -181,9 +183,11 @@ class Directory:
                 if error.errno == errno.ELOOP:  # a link, made to try whether there can be any
                     self.remove(name)
                 continue
-            if _try_lock(descriptor):
-                self.remove(name)
-            os.close(descriptor)
+            try:
+                if _try_lock(descriptor):
+                    self.remove(name)
+            finally:
+                os.close(descriptor)
 
     def remove(self, name: str) -> None:
         """Remove a name; a failure is logged, since it undoes nothing that was done."""
@@ -193,16 +197,6 @@ class Directory:
             pass
         except OSError as error:
             log.error("%s stays until the next start: %s", name, error.strerror)
-
-    def _reopen(self) -> None:
-        """Open the directory anew, under the number that other threads may be using."""
-        descriptor = os.open(self.path, _DIRECTORY_FLAGS)
-        try:
-            if _identity(os.fstat(descriptor)) != self._identity:
-                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(self.path))
-            os.dup2(descriptor, self.descriptor, inheritable=False)
-        finally:
-            os.close(descriptor)
 
 
 def make_directory(path: Path) -> None:
@@ -244,7 +238,3 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino

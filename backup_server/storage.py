@@ -17,6 +17,7 @@ directory behind the server's back, and repairing files.
 import logging
 import os
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -120,7 +121,11 @@ class Storage:
         except FileNotFoundError:
             raise UnknownBackup("There is no backup with this id.") from None
         if key is not None:
-            self._forget(key, backup_id)
+            try:
+                with self._directory.lock(_LAST_ID):
+                    self._keys.forget(key, ids.file_name(backup_id))
+            except OSError as error:  # it dangles, and counts for nothing
+                log.error("The key of %s stays: %s", backup_id, error)
         self._confirm()
 
     @translate_os_errors("The backup could not be read")
@@ -165,15 +170,11 @@ class Storage:
         With a ``device_id`` only the backups of that device are listed.
         """
         self._directory.check()
-        entries, last = [], None
-        for backup_id, entry in self.heads.newest_first(before):
-            if device_id is not None and entry.device_id != device_id:
-                continue
-            if len(entries) == limit:
-                return entries, last
-            entries.append(entry.json)
-            last = backup_id
-        return entries, None
+        newest = self.heads.newest_first(before)
+        wanted = (pair for pair in newest if device_id in (None, pair[1].device_id))
+        page = list(islice(wanted, limit))
+        last = page[-1][0] if next(wanted, None) else None
+        return [entry.json for _, entry in page], last
 
     def _write(self, upload: Upload, key: str | None) -> tuple[Receipt, bool]:
         """Write a backup and give it its name, unless one was stored with the key before."""
@@ -214,14 +215,6 @@ class Storage:
                 raise
             return None
         return head.receipt() if head.key == key else None
-
-    def _forget(self, key: str, backup_id: str) -> None:
-        """Remove the key of a deleted backup; should it stay, it dangles and counts for nothing."""
-        try:
-            with self._directory.lock(_LAST_ID):
-                self._keys.forget(key, ids.file_name(backup_id))
-        except OSError as error:
-            log.error(".keys/%s stays, and leads nowhere: %s", key, error.strerror)
 
     def _next_id(self, now: datetime) -> str:
         with self._directory.lock(_LAST_ID) as descriptor:

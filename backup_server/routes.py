@@ -12,7 +12,7 @@ from . import body, ids, patch, responses, upload
 from .document import Receipt
 from .errors import BackupError, InvalidBackup
 from .rawjson import Text
-from .storage import Storage, iso
+from .storage import Storage
 from .upload import CATEGORIES
 
 log = logging.getLogger("backup_server")
@@ -91,7 +91,7 @@ def restore() -> Response:
 @blueprint.get("/health")
 def health() -> Response:
     """Tell whether backups can be stored."""
-    report = {"status": "ok", "timestamp": iso(datetime.now(UTC))}
+    report = {"status": "ok", "timestamp": ids.iso(datetime.now(UTC))}
     try:
         _storage().check()
     except BackupError as error:

@@ -5,13 +5,11 @@ On disk, in the directory itself:
 - ``backup-<id>.json``: one stored document each, never changed once it has this name;
 - ``.upload-<random>.tmp``: an upload that is being written;
 - ``.last-id``: the newest id given, and the lock under which ids and keys are given;
-- ``.keys/<key>``: a symbolic link whose target is the file stored with this key. A link that
-  dangles counts for nothing: deleting a backup, or dying before it got its name, forgets the key.
+- ``.keys/<key>``: a link to the file stored with this key, see ``keys``.
 
 A backup's bytes and its key are synced before it gets its name, and the directory is synced before
-anyone is told. The lock on ``.last-id`` is held for a few system calls, and across the sync of a
-key, never across that of a document. What is not done: locking against programs that change the
-directory behind the server's back, and repairing files.
+anyone is told. The lock is held across the sync of a key, never across that of a document. What is
+not done: locking against programs that change the directory behind the server's back.
 """
 
 import logging
@@ -180,7 +178,7 @@ class Storage:
         """Write a backup and give it its name, unless one was stored with the key before."""
         now = datetime.now(UTC)
         backup_id = self._next_id(now)
-        content = document.render(upload, backup_id, iso(now), key)
+        content = document.render(upload, backup_id, ids.iso(now), key)
         with self._directory.temporary() as (descriptor, temporary):
             _write_document(descriptor, content)
             os.fsync(descriptor)
@@ -222,7 +220,7 @@ class Storage:
             backup_id = ids.next_id(last, now)
             _write_id(descriptor, backup_id)
         if ids.is_ahead(backup_id, now, _AHEAD):
-            log.warning("ids run ahead of the clock: %s is given at %s", backup_id, iso(now))
+            log.warning("ids run ahead of the clock: %s", backup_id)
         return backup_id
 
     @translate_os_errors("The newest id could not be recorded")
@@ -232,11 +230,6 @@ class Storage:
             newest = max(self.heads.ids(), default="")
             if newest > _read_id(descriptor):
                 _write_id(descriptor, newest)
-
-
-def iso(moment: datetime) -> str:
-    """Return a UTC time in ISO 8601 with milliseconds and Z, as JavaScript writes it."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _read_id(descriptor: int) -> str:

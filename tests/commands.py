@@ -14,7 +14,7 @@ from support import CATEGORIES, SETTINGS, written
 from backup_server import ids
 from backup_server.cli import main
 from backup_server.document import render
-from backup_server.storage import iso
+from backup_server.ids import iso
 from backup_server.upload import check_upload
 
 MODULE = [sys.executable, "-m", "backup_server"]

@@ -5,8 +5,8 @@ import json
 import click
 
 from .. import ids
+from ..ids import iso
 from ..series import Backup, names_of, series_of
-from ..storage import iso
 from .survey import json_option, open_storage, say, survey
 
 

@@ -143,7 +143,7 @@ def read_head(text: Text, size: int) -> Head:
     try:
         own = head_text(text)
         return _own_head(own, text.find(_DATA), size) if own else _head_of_other(text, size)
-    except (InvalidBackup, msgspec.MsgspecError) as error:
+    except (InvalidBackup, msgspec.MsgspecError, RecursionError) as error:
         raise DamagedBackup(f"It cannot be read: {str(error).rstrip('.')}.") from error
 
 

@@ -67,8 +67,6 @@ def members(text: Text) -> dict[str, Member]:
         if "truncated" in reason:
             reason = f"it ends too early (byte {len(text)})" if len(text) else "it is empty"
         raise InvalidBackup(f"The body is not valid JSON: {reason}.") from error
-    except RecursionError as error:
-        raise InvalidBackup("The body is nested too deep to read.") from error
     found, position = {}, _BEGIN_OBJECT.match(text).end()
     for length in lengths:
         name = _NAME.match(text, position)
@@ -81,12 +79,9 @@ def members(text: Text) -> dict[str, Member]:
 def items(array: Text) -> list[slice]:
     """Return where the items of a valid array lie, in 200 bytes of memory for each.
 
-    Raises InvalidBackup if the text is no array, or is nested too deep for this Python.
+    Raises InvalidBackup if they are nested too deep.
     """
-    try:
-        values = _read(array, _array_decoder.decode)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidBackup(f"An array cannot be read: {error}.") from error
+    values = _read(array, _array_decoder.decode)
     places, position = [], _BEGIN_ARRAY.match(array).end()
     for value in values:
         places.append(slice(position, position + len(memoryview(value))))
@@ -121,15 +116,18 @@ def has_half_pair(value: Text) -> bool:
 def _read(text: Text, read: Callable[[Text | bytearray], Result]) -> Result:
     """Read a text, or, if it has half pairs, a copy with other characters in their places."""
     try:
-        return read(text)
-    except msgspec.DecodeError:
-        if not _SURROGATE_ESCAPE.search(text):
-            raise
-    with _one_copy_at_a_time:
-        copy = bytearray(text)
-        for match in _SURROGATE_ESCAPE.finditer(text):
-            copy[match.start() + 2] = ord("0")
-        return read(copy)
+        try:
+            return read(text)
+        except msgspec.DecodeError:
+            if not _SURROGATE_ESCAPE.search(text):
+                raise
+        with _one_copy_at_a_time:
+            copy = bytearray(text)
+            for match in _SURROGATE_ESCAPE.finditer(text):
+                copy[match.start() + 2] = ord("0")
+            return read(copy)
+    except RecursionError as error:  # how deep is too deep depends on who calls
+        raise InvalidBackup("The body is nested too deep to read.") from error
 
 
 def _check_utf8(view: memoryview) -> None:

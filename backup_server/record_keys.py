@@ -49,7 +49,7 @@ def keys_of(array: Text, places: list[slice], field: str) -> list[Key | None]:
     """Return the keys of an array's records; None for what is no object or has none."""
     try:
         texts = [memoryview(record.key) for record in _decoders[field].decode(array)]
-    except msgspec.DecodeError:  # they are not all objects, or half a surrogate pair is in them
+    except (msgspec.DecodeError, RecursionError):  # no object, half a surrogate pair, too deep
         texts = [_text_of_key(memoryview(array)[place], field) for place in places]
     return [read_key(text) for text in texts]
 

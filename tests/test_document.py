@@ -261,6 +261,7 @@ OWN = stored(b'{"atoms":[1],"deviceId":"d"}')
         (re.sub(rb'"atoms":\[\d+,', b'"atoms":[-9,', OWN), "atoms a place outside data"),
         (OWN.replace(b'"deviceId":"d"', b'"deviceId":"\xff"'), "not valid UTF-8"),
         (OWN.replace(b'"deviceId":"d"', b'"deviceId":[1]'), "cannot be read"),
+        (OWN.replace(b'"version":1', b'"version":' + b"[" * 3000), "cannot be read"),
         (b"[]", "cannot be read"),
         (b'{"id":1,"timestamp":"t","data":{}}', "cannot be read"),
         (b'{"id":"i","timestamp":"t","data":[]}', "cannot be read"),

@@ -276,6 +276,24 @@ def test_what_is_wrong_with_the_body_itself_is_a_400(change, words):
     assert words in str(caught.value)
 
 
+def test_at_every_depth_a_change_is_made_or_refused():
+    """Who calls a reader takes of the depth that Python lets it have."""
+    outcomes = set()
+    for depth in range(880, 1000):
+        deep = b'{"slug":"z","x":%s%s}' % (b"[" * depth, b"]" * depth)
+        for base, change in [
+            (b'{"atoms":[%s]}' % deep, b'{"atoms":{"put":[{"slug":"y"}]},"x":1}'),
+            (b"{}", b'{"atoms":{"put":[%s],"delete":[]}}' % deep),
+        ]:
+            try:
+                changed(change, base)
+            except (InvalidBackup, UnusableBase) as error:
+                outcomes.add("nested too deep" in str(error))
+            else:
+                outcomes.add("made")
+    assert outcomes - {True} == {"made"}
+
+
 @pytest.mark.parametrize(
     ("base", "change", "words"),
     [

@@ -78,7 +78,7 @@ class Directory:
     def check(self) -> None:
         """Raise Unavailable if the path leads to another directory than the one that is open."""
         here = self.descriptor
-        with translate_os_errors("The storage directory is not there"):
+        with translate_os_errors("The storage directory cannot be reached"):
             if not os.path.samestat(os.stat(self.path), self._opened):
                 raise Unavailable(
                     f"{self.path} is not the directory this server started with, as if its disk "

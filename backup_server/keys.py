@@ -41,12 +41,14 @@ class Keys:
         if self.file_of(key):
             self._directory.unlink(name)
         os.symlink(f"../{file_name}", name, dir_fd=here)
+        has_failed = True
         try:
             durable.sync_directory(_KEYS, dir_fd=here)
             yield
-        except BaseException:
-            self._directory.remove(name)
-            raise
+            has_failed = False
+        finally:
+            if has_failed:
+                self._directory.remove(name)
 
     def forget(self, key: str, file_name: str) -> None:
         """Remove a key that leads to this file."""

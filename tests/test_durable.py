@@ -297,6 +297,24 @@ def test_a_directory_that_fails_under_its_descriptor_is_opened_anew(storage, fai
     assert set(backups_in(storage.directory)) < set(directory.names())
 
 
+@pytest.mark.parametrize("operation", [*OTHERS, "upload"])
+def test_a_directory_in_which_nothing_may_be_opened_is_no_empty_one(storage, operation):
+    """Or a page would take the list of nothing for the truth."""
+    old = storage.heads.ids()[0]
+    stat, operate = os.stat, OTHERS.get(operation, lambda storage, old: storage.add(UPLOAD))
+
+    def locked_up(path, *arguments, **options):
+        if "dir_fd" in options:
+            raise PermissionError(EACCES, os.strerror(EACCES), path)
+        return stat(path, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "stat", locked_up)
+        with pytest.raises(Unavailable, match="Permission denied"):
+            operate(storage, old)
+    operate(storage, old)
+
+
 # --- many at once ---------------------------------------------------------------------------------
 
 

@@ -131,7 +131,7 @@ def test_a_device_with_less_than_another_is_offered_everything(page, server):
     back_up(page, 1)
     server.upload(atoms(12) | LAPTOP)
     reload(page)
-    page.get_by_role("heading", name="Laptop has 12 records, this device has 1 record.").wait_for()
+    page.get_by_role("heading", name="Laptop has 12 records, this device has 1.").wait_for()
     page.get_by_text("12 records will come back. It can be undone.").wait_for()
     button = page.get_by_role(
         "button", name=re.compile("Bring everything back from today .*Laptop")

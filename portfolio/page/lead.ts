@@ -115,7 +115,7 @@ function offer(
   const inSentence = daysBetween(entry.time, now) < 2 ? day.toLowerCase() : day;
   const moment = `${inSentence} ${clockOf(entry.time)}`;
   const from = entry.device ? ` (${device})` : '';
-  const here = storedCount ? plural(storedCount, 'record') : 'none';
+  const here = storedCount || 'none';
   const bring = async ({ currentTarget }: { currentTarget: HTMLElement }) => {
     currentTarget.ariaBusy = 'true';
     try {

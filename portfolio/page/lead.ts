@@ -14,7 +14,7 @@ import { devicesOf, type Entry, growth, recordsIn, seriesOf } from './series.js'
 import { isOwnNewest } from './server.js';
 import { alone, isThere } from './store.js';
 
-/** A last backup of so many days ago is a warning (portfolio/README.md, "The page"). */
+/** A last backup of so many days ago is a warning (docs/backups-page.md says the number). */
 export const WARN_DAYS = 3;
 
 const DECLINED = 'backups-page:declined';

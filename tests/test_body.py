@@ -236,7 +236,7 @@ DENSE = {
     "one number": (b'{"atoms":[%s]}' % (b"1" * SIZE), 201),
     "blanks": (b'{"atoms":[%s]}' % (b" " * SIZE), 201),
     "backslashes": (b'{"atoms":["%s"]}' % (rb"\\" * (SIZE // 2)), 201),
-    "one long name": (b'{"%s":0}' % (rb"\u0061" * (SIZE // 6)), 400),
+    "one long name": (b'{"%s":0}' % (rb"\u0061" * (SIZE // 6)), 201),
     "many names": (b"{%s}" % b"".join(b'"k%d":0,' % n for n in range(SIZE // 12))[:-1], 400),
     "arrays in arrays": (b'{"atoms":%s}' % (b"[" * (SIZE // 2) + b"]" * (SIZE // 2)), 400),
     "objects in objects": (b'{"atoms":[%s]}' % (b'{"":' * (SIZE // 4)), 400),

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -126,15 +125,14 @@ def test_list_says_which_file_is_damaged_and_goes_on(directory):
     assert f"{OURS[0]}  damaged: " in ended.stdout
 
 
-def test_list_as_json_is_what_the_api_lists_and_what_is_damaged(directory, start_server):
+def test_list_as_json_is_what_the_api_lists_and_what_is_damaged(directory, client):
     write_backup(directory, datetime(2027, 3, 3, tzinfo=UTC), deviceId="phone", device="Phone")
-    server = start_server(directory)
     own(directory)[0].write_bytes(b"{")
     ended = run(directory, "list", "--json")
     assert ended.stderr == ""
     document = json.loads(ended.stdout)
     assert document["damaged"] == [{"id": OURS[0], "error": "It does not end like a backup."}]
-    listed = server.get("/api/backup/list").json["backups"]
+    listed = client.get("/api/backup/list").json["backups"]
     for backup in listed:
         backup.pop("clientTimestamp")
     of_none = {"deviceId": None, "device": None}
@@ -298,8 +296,9 @@ def test_progress_is_shown_on_a_terminal_and_an_interrupted_command_ends_with_13
     controller, terminal = pty.openpty()
     process = start(tmp_path, "verify", stdout=terminal, stderr=terminal)
     os.close(terminal)
-    shown = os.read(controller, 65536)  # it is at work
-    time.sleep(0.05)
+    shown = b""
+    while b" 1%" not in shown:
+        shown += os.read(controller, 65536)
     process.send_signal(signal.SIGINT)
     status = process.wait(30)
     try:

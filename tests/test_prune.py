@@ -197,20 +197,19 @@ def test_a_series_that_is_not_there_is_named_with_those_that_are(devices):
 
 
 def test_beside_a_running_server_uploads_are_kept_and_deletes_are_no_error(
-    directory, start_server, sample
+    directory, client, sample
 ):
     """Half of what prune is to delete somebody else deletes, while uploads come in."""
-    server = start_server(directory)
     doomed = left(directory)
     receipts, done = [], threading.Event()
 
     def upload() -> None:
         while not done.is_set():
-            receipts.append(server.upload(sample, f"?key=key-of-upload-{len(receipts):04}"))
+            receipts.append(client.upload(sample, f"?key=key-of-upload-{len(receipts):04}"))
 
     def delete() -> None:
         for backup_id in doomed[1::2]:
-            assert server.request("DELETE", f"/api/backup/{backup_id}").status in (200, 404)
+            assert client.request("DELETE", f"/api/backup/{backup_id}").status in (200, 404)
 
     others = [threading.Thread(target=upload), threading.Thread(target=delete)]
     for thread in others:
@@ -224,7 +223,7 @@ def test_beside_a_running_server_uploads_are_kept_and_deletes_are_no_error(
     kept = set(left(directory))
     assert {receipt["id"] for receipt in receipts} - before <= kept
     assert receipts
-    assert server.listed() == sorted(kept, reverse=True)
+    assert client.listed() == sorted(kept, reverse=True)
     assert strays_in(directory) == []
 
 

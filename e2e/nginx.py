@@ -5,7 +5,6 @@ client and a backup server.
 """
 
 import contextlib
-import http.client
 import os
 import re
 import socket
@@ -13,6 +12,8 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from support import Remote
 
 SOURCE = Path(__file__).parent.parent / "portfolio" / "nginx"
 
@@ -28,8 +29,8 @@ DEFAULTS = {
 
 
 @dataclass(frozen=True)
-class Nginx:
-    """A running nginx: its address, its process, and the file its two logs go to."""
+class Nginx(Remote):
+    """A running nginx: its port, its process, and the file its two logs go to."""
 
     port: int
     process: subprocess.Popen
@@ -105,9 +106,13 @@ def running_nginx(
                 # Sockets that are handed on, as from an nginx to its next version.
                 env=os.environ | {"NGINX": f"{listener.fileno()};"},
             )
+    nginx = Nginx(port, process, log_path)
     try:
-        _wait_until_serving(port, log_path)
-        yield Nginx(port, process, log_path)
+        with contextlib.suppress(OSError):  # a connection is reset if nginx ends before it serves
+            nginx.get("/")
+        if process.poll() is not None:
+            raise RuntimeError(f"nginx did not start:\n{nginx.log()}")
+        yield nginx
     finally:
         process.terminate()
         process.wait(timeout=30)
@@ -117,15 +122,3 @@ def _shorten(texts: dict[str, str], directive: str, seconds: int) -> dict[str, s
     pattern = re.compile(rf"\b{directive} \d+s;")
     assert sum(len(pattern.findall(text)) for text in texts.values()) == 1, directive
     return {name: pattern.sub(f"{directive} {seconds}s;", text) for name, text in texts.items()}
-
-
-def _wait_until_serving(port: int, log_path: Path) -> None:
-    """A connection waits in the socket until nginx serves, and is reset if nginx ends."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    try:
-        connection.request("OPTIONS", "/")
-        connection.getresponse().read()
-    except OSError:
-        raise RuntimeError(f"nginx did not start:\n{log_path.read_text()}") from None
-    finally:
-        connection.close()

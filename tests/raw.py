@@ -4,14 +4,23 @@ import socket
 from collections.abc import Iterable
 from http.client import HTTPResponse
 
-from support import Answer, Server
+from support import Answer, Remote
 
 ANSWER_SECONDS = 10
 QUIET_SECONDS = 0.25
 
 
-def connect(server: Server, timeout: float = 30) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=timeout)
+def connect(
+    server: Remote, sent: bytes = b"", timeout: float = 30, receive_buffer: int | None = None
+) -> socket.socket:
+    """Return a connection that has sent so much; a small buffer soon stops the other side."""
+    connection = socket.socket()
+    if receive_buffer:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    connection.settimeout(timeout)
+    connection.connect(("127.0.0.1", server.port))
+    connection.sendall(sent)
+    return connection
 
 
 def head(request_line: str, *lines: str) -> bytes:
@@ -31,7 +40,7 @@ def receive(connection: socket.socket, method: str = "GET") -> Answer:
         response.close()
 
 
-def exchange(server: Server, *parts: bytes, method: str = "GET") -> Answer:
+def exchange(server: Remote, *parts: bytes, method: str = "GET") -> Answer:
     """Send bytes on a connection of their own and read the answer; that to HEAD has no body."""
     with connect(server) as connection:
         for part in parts:

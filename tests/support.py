@@ -123,12 +123,32 @@ class Client(Api):
             return Answer(response.status_code, received, response.data)
 
 
-class Server(Api):
+class Remote(Api):
+    """What listens on a port of this machine."""
+
+    address = "127.0.0.1"
+    port: int
+
+    def connect(self, timeout: float = 60) -> HTTPConnection:
+        return HTTPConnection(self.address, self.port, timeout=timeout)
+
+    def request(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        connection = self.connect()
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body, named)
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+
+class Server(Remote):
     """A server process; ``command`` defaults to ``python -m backup_server``."""
 
     def __init__(self, data_dir: Path, command: list[str] | None = None, **environ: str):
         self.data_dir = data_dir
-        self.address, self.port = "127.0.0.1", free_port()
+        self.port = free_port()
         self.log_path = data_dir.with_name(f"{data_dir.name}-{self.port}.log")
         self.environ = {
             **{k: v for k, v in os.environ.items() if k not in SETTINGS},
@@ -184,19 +204,6 @@ class Server(Api):
     @property
     def log(self) -> str:
         return self.log_path.read_text()
-
-    def connect(self, timeout: float = 30) -> HTTPConnection:
-        return HTTPConnection(self.address, self.port, timeout=timeout)
-
-    def request(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        connection = self.connect()
-        try:
-            named = {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request(method, path, body, named)
-            response = connection.getresponse()
-            return Answer(response.status, response.headers, response.read())
-        finally:
-            connection.close()
 
 
 SETTINGS = [

@@ -4,7 +4,6 @@ One deployment, in a Compose project and on ports of its own, that most tests sh
 is left on the engine afterwards.
 """
 
-import http.client
 import json
 import os
 import secrets
@@ -12,7 +11,7 @@ import shutil
 import subprocess
 
 import pytest
-from support import ROOT, SETTINGS, Answer, free_port
+from support import ROOT, SETTINGS, Remote, free_port
 
 DEPLOYED_FILES = ("Dockerfile", ".dockerignore", "compose.yaml", "deploy.sh", "setup.cfg")
 DEPLOYED_FILES += ("pyproject.toml", "constraints.txt", "backup_server", "portfolio")
@@ -29,13 +28,20 @@ def run(*command, **options):
     return subprocess.run(command, **options)
 
 
-class Deployment:
-    """A copy of the project, deployed as a Compose project of its own."""
+class Direct(Remote):
+    """The backup server's own port."""
+
+    def __init__(self, port):
+        self.port = port
+
+
+class Deployment(Remote):
+    """A copy of the project, deployed as a Compose project of its own; requests are nginx's."""
 
     def __init__(self, directory):
         self.directory = directory
         self.project = f"portfolio-test-{secrets.token_hex(4)}"
-        self.port, self.backup_port = free_port(), free_port()
+        self.port, self.direct = free_port(), Direct(free_port())
         self.environ = {k: v for k, v in os.environ.items() if k not in SETTINGS}
         self.environ["COMPOSE_PROJECT_NAME"] = self.project
         ignored = shutil.ignore_patterns("node_modules", "dist", "__pycache__")
@@ -50,7 +56,7 @@ class Deployment:
 
     def configure(self, **settings):
         """Write .env anew."""
-        settings = {"PORTFOLIO_PORT": self.port, "PORT": self.backup_port} | settings
+        settings = {"PORTFOLIO_PORT": self.port, "PORT": self.direct.port} | settings
         lines = [f"{name}={value}\n" for name, value in settings.items()]
         (self.directory / ".env").write_text("".join(lines))
 
@@ -86,28 +92,10 @@ class Deployment:
         """What changes if a container is replaced or restarted."""
         return [self.inspect(s, ".State.StartedAt") for s in ("portfolio", "backup")]
 
-    def ask(self, path, method="GET", body=None, port=None, **headers):
-        """One request, through nginx unless a port is given."""
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=60)
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, body, named)
-        response = connection.getresponse()
-        answer = Answer(response.status, response.headers, response.read())
-        connection.close()
-        return answer
-
-    def back_up(self, document, **options):
-        answer = self.ask("/api/backup", "POST", body=document, **options)
-        assert answer.status == 201, answer.body
-        return answer.json["id"]
-
     def document(self, backup_id):
-        answer = self.ask(f"/api/backup/{backup_id}")
+        answer = self.get(f"/api/backup/{backup_id}")
         assert answer.status == 200, answer.body
         return answer.body
-
-    def listed(self, **options):
-        return [b["id"] for b in self.ask("/api/backup/list", **options).json["backups"]]
 
     def remove(self):
         self.compose("down", "--volumes", "--rmi", "local", "--remove-orphans", "--timeout", "5")

@@ -15,7 +15,7 @@ import pytest
 from raw import head, receive
 from support import CATEGORIES, ROOT, assert_error, free_port, wait_until
 
-from .conftest import run
+from .conftest import Direct, run
 
 EXPRESS_DATA = ROOT / "tests" / "samples" / "express-data"
 
@@ -24,9 +24,9 @@ EXPRESS_DATA = ROOT / "tests" / "samples" / "express-data"
 
 
 def test_deploy_says_what_is_where_and_that_it_is_open_to_all(deployment):
-    assert deployment.ask("/").status == 200
+    assert deployment.get("/").status == 200
     said = deployment.first
-    assert re.search(rf"backup .*healthy.*127\.0\.0\.1:{deployment.backup_port}->", said)
+    assert re.search(rf"backup .*healthy.*127\.0\.0\.1:{deployment.direct.port}->", said)
     assert f"backups in {deployment.project}_backup-data" in said
     assert f"open http://localhost:{deployment.port}/\n" in said
     warning = f"warning: there is no token, so whoever reaches port {deployment.port} can"
@@ -40,7 +40,7 @@ def test_deploying_again_with_nothing_changed_interrupts_nothing(deployment):
 
     def keep_asking():
         while not over.wait(0.02):
-            statuses.append(deployment.ask("/api/health").status)
+            statuses.append(deployment.get("/api/health").status)
 
     asking = threading.Thread(target=keep_asking)
     asking.start()
@@ -72,7 +72,7 @@ def test_a_wrong_setting_leaves_what_runs_as_it_is(deployment, settings, exporte
     if "NEW_STORAGE" in said:
         assert f"the backups are in {deployment.project}_backup-data, and" in answer
     assert deployment.running_since() == before
-    assert deployment.ask("/api/health").status == 200
+    assert deployment.get("/api/health").status == 200
 
 
 def test_a_build_that_fails_leaves_what_runs_as_it_is(deployment):
@@ -89,7 +89,7 @@ def test_a_build_that_fails_leaves_what_runs_as_it_is(deployment):
 def test_a_deployment_that_is_not_healthy_fails_with_the_last_lines_of_the_service(
     redeployed, sample, tmp_path
 ):
-    backup_id = redeployed.back_up(sample)
+    backup_id = redeployed.upload(sample)["id"]
     tmp_path.chmod(0o755)
     redeployed.configure(SITE_DIR=tmp_path)  # without an index.html
     said = redeployed.deploy(fails=True)
@@ -162,7 +162,7 @@ def test_a_container_has_no_rights_but_to_serve(deployment, service, user, writa
 
 
 def test_the_backup_image_has_the_commands_and_neither_compiler_nor_pip(deployment, sample):
-    backup_id = deployment.back_up(sample)
+    backup_id = deployment.upload(sample)["id"]
     assert backup_id in deployment.execute("backup", "portfolio-backup", "list")
     script = "for c in cc gcc make; do command -v $c; done; ls /venv/bin; echo asked"
     said = deployment.execute("backup", "sh", "-c", script)
@@ -173,20 +173,20 @@ def test_the_backup_image_has_the_commands_and_neither_compiler_nor_pip(deployme
 def test_the_backup_server_is_published_on_loopback_only(deployment):
     ports = deployment.inspect("backup", ".NetworkSettings.Ports")
     bindings = [binding for published in ports.values() for binding in published or []]
-    assert bindings == [{"HostIp": "127.0.0.1", "HostPort": str(deployment.backup_port)}]
+    assert bindings == [{"HostIp": "127.0.0.1", "HostPort": str(deployment.direct.port)}]
 
 
 # --- backups through both containers --------------------------------------------------------------
 
 
 def test_a_backup_survives_a_restart_of_both_containers_byte_for_byte(deployment, sample):
-    backup_id = deployment.back_up(sample)
+    backup_id = deployment.upload(sample)["id"]
     before = deployment.document(backup_id)
     deployment.compose("restart")
     deployment.start()
     assert deployment.document(backup_id) == before
     body = json.dumps({"backupId": backup_id})
-    restored = deployment.ask("/api/restore", "POST", body, Content_Type="application/json")
+    restored = deployment.request("POST", "/api/restore", body, Content_Type="application/json")
     assert (restored.status, restored.body) == (200, before)
     sent = json.loads(sample)
     assert json.loads(before)["data"] == {name: sent.get(name, []) for name in CATEGORIES}
@@ -194,10 +194,10 @@ def test_a_backup_survives_a_restart_of_both_containers_byte_for_byte(deployment
 
 def test_fifty_megabytes_go_through_and_one_byte_more_does_not(deployment):
     largest = b'{"atoms":["%s"]}' % (b"x" * (52_428_800 - len(b'{"atoms":[""]}')))
-    backup_id = deployment.back_up(largest)
+    backup_id = deployment.upload(largest)["id"]
     assert len(deployment.document(backup_id)) > len(largest) == 52_428_800
-    assert_error(deployment.ask("/api/backup", "POST", largest + b" "), 413, "52428800")
-    assert deployment.ask(f"/api/backup/{backup_id}", "DELETE").status == 200
+    assert_error(deployment.request("POST", "/api/backup", largest + b" "), 413, "52428800")
+    assert deployment.request("DELETE", f"/api/backup/{backup_id}").status == 200
 
 
 def test_an_upload_under_way_ends_well_though_both_containers_are_told_to_stop(deployment):
@@ -222,9 +222,9 @@ def test_without_the_backup_container_nginx_says_so_and_finds_the_next_one(deplo
     started = deployment.inspect("portfolio", ".State.StartedAt")
     old_address = address_of(deployment)
     deployment.compose("stop", "backup")
-    assert_error(deployment.ask("/api/health"), 502, "cannot be reached")
-    assert_error(deployment.ask("/api/backup", "POST", b"{}"), 502, "cannot be reached")
-    assert deployment.ask("/").status == 200
+    assert_error(deployment.get("/api/health"), 502, "cannot be reached")
+    assert_error(deployment.request("POST", "/api/backup", b"{}"), 502, "cannot be reached")
+    assert deployment.get("/").status == 200
     # something else that takes its address, so that the next container gets a new one
     sleep = ("run", "--detach", "--no-deps", "--entrypoint", "sleep", "portfolio", "60")
     squatter = deployment.compose(*sleep).strip()
@@ -232,7 +232,7 @@ def test_without_the_backup_container_nginx_says_so_and_finds_the_next_one(deplo
     deployment.start("backup")
     run("docker", "rm", "--force", squatter)
     assert address_of(deployment) != old_address
-    assert deployment.ask("/api/health").status == 200
+    assert deployment.get("/api/health").status == 200
     assert deployment.inspect("portfolio", ".State.StartedAt") == started
 
 
@@ -241,60 +241,55 @@ def address_of(deployment):
     return networks[f"{deployment.project}_default"]["IPAddress"]
 
 
-def test_a_copy_of_the_directory_taken_while_it_is_in_use_is_a_copy_of_every_backup(
+def test_a_copy_taken_while_backups_are_made_has_all_that_were_acknowledged(
     deployment, sample, tmp_path
 ):
-    stored, over = {}, threading.Event()
+    over = threading.Event()
+    acknowledged = [deployment.upload(sample)["id"]]
 
     def keep_backing_up():
         while not over.is_set():
-            backup_id = deployment.back_up(sample)
-            stored[backup_id] = deployment.document(backup_id)
+            deployment.upload(sample)
 
     backing_up = threading.Thread(target=keep_backing_up)
     backing_up.start()
-    wait_until(lambda: stored)
-    acknowledged = {f"backup-{id}.json": document for id, document in dict(stored).items()}
     deployment.compose("cp", "backup:/data/backups", str(tmp_path / "copy"))
     over.set()
     backing_up.join()
-
-    copied = {path.name: path.read_bytes() for path in (tmp_path / "copy").glob("backup-*")}
-    assert acknowledged.items() <= copied.items()
-    for name, document in copied.items():
-        assert json.loads(document), f"{name} is whole"
-    lost = max(acknowledged)
-    backup_id = lost[len("backup-") : -len(".json")]
-    assert deployment.ask(f"/api/backup/{backup_id}", "DELETE").status == 200
-    # Written by the server's own user: a plain `compose cp` would make it root's alone.
-    tee = ["tee", f"/data/backups/{lost}"]
-    deployment.execute("backup", *tee, input=copied[lost].decode())
-    assert deployment.document(backup_id) == acknowledged[lost]
+    copied = {path.name: path.read_text() for path in (tmp_path / "copy").glob("backup-*")}
+    assert all(json.loads(document) for document in copied.values())
+    for backup_id in acknowledged:
+        document = copied[f"backup-{backup_id}.json"]
+        assert deployment.request("DELETE", f"/api/backup/{backup_id}").status == 200
+        # Written by the server's own user: a plain `compose cp` would make it root's alone.
+        tee = ("tee", f"/data/backups/backup-{backup_id}.json")
+        deployment.execute("backup", *tee, input=document)
+        assert deployment.document(backup_id).decode() == document
 
 
 def test_two_servers_share_one_directory(deployment, sample):
-    port = free_port()
-    published = f"127.0.0.1:{port}:{deployment.backup_port}"
+    second = Direct(free_port())
+    published = f"127.0.0.1:{second.port}:{deployment.direct.port}"
     options = ("run", "--detach", "--no-deps", "--publish", published, "backup")
-    second = deployment.compose(*options).strip()
+    container = deployment.compose(*options).strip()
+    servers = [deployment.direct, second]
     try:
-        wait_until(lambda: answers(deployment, port))
-        ports = [deployment.backup_port, port] * 20
+        wait_until(lambda: answers(second))
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            stored = list(pool.map(lambda port: deployment.back_up(sample, port=port), ports))
-        assert deployment.listed(port=port)[: len(stored)] == sorted(stored, reverse=True)
-        assert deployment.listed(port=port) == deployment.listed(port=deployment.backup_port)
+            receipts = list(pool.map(lambda server: server.upload(sample), servers * 20))
+        stored = sorted((receipt["id"] for receipt in receipts), reverse=True)
+        assert servers[0].listed() == servers[1].listed()
+        assert servers[0].listed()[: len(stored)] == stored
         key = "/api/backup?key=" + secrets.token_hex(8)
-        first = deployment.ask(key, "POST", sample, port=ports[0])
-        again = deployment.ask(key, "POST", sample, port=ports[1])
+        first, again = (server.post(key, sample) for server in servers)
         assert (first.status, again.status, again.body) == (201, 200, first.body)
     finally:
-        run("docker", "rm", "--force", second)
+        run("docker", "rm", "--force", container)
 
 
-def answers(deployment, port):
+def answers(server):
     try:
-        return deployment.ask("/api/health", port=port).status == 200
+        return server.get("/api/health").status == 200
     except OSError:
         return False
 
@@ -320,35 +315,36 @@ def test_one_env_file_reaches_both_containers(redeployed, sample, tmp_path):
     said = redeployed.deploy()
     assert f"open http://localhost:{redeployed.port}/ on that machine" in said
     assert "warning" not in said
-    ask, token = redeployed.ask, {"Authorization": "Bearer s3cret"}
+    get, token = redeployed.get, {"Authorization": "Bearer s3cret"}
 
     published = redeployed.inspect("portfolio", ".NetworkSettings.Ports")["8080/tcp"]
     assert published == [{"HostIp": "127.0.0.1", "HostPort": str(redeployed.port)}]
-    assert ask("/").body == b"<h1>The owner's own site</h1>"
-    assert ask("/").headers["Content-Security-Policy"] == "default-src 'self'"
-    page = ask("/what-is-kept/")
+    assert get("/").body == b"<h1>The owner's own site</h1>"
+    assert get("/").headers["Content-Security-Policy"] == "default-src 'self'"
+    page = get("/what-is-kept/")
     assert b"<title>" in page.body
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
 
     for host in ("portfolio.example", "www.portfolio.example", "localhost"):
-        assert ask("/api/backup/list", Host=host, **token).status == 200
-    assert_error(ask("/api/backup/list", Host="evil.example", **token), 400, "TRUSTED_HOSTS")
-    assert ask("/api/backup/list", port=redeployed.backup_port, **token).status == 200
+        assert get("/api/backup/list", Host=host, **token).status == 200
+    assert_error(get("/api/backup/list", Host="evil.example", **token), 400, "TRUSTED_HOSTS")
+    assert redeployed.direct.get("/api/backup/list", **token).status == 200
 
-    assert_error(ask("/api/backup/list"), 401)
+    assert_error(get("/api/backup/list"), 401)
     basic = base64.b64encode(b"owner:s3cret").decode()
-    assert ask("/api/backup/list", Authorization=f"Basic {basic}").status == 200
-    assert ask("/api/health").status == 200
+    assert get("/api/backup/list", Authorization=f"Basic {basic}").status == 200
+    assert get("/api/health").status == 200
 
-    headers = ask("/api/backup/list", Origin="https://drafts.example", **token).headers
+    headers = get("/api/backup/list", Origin="https://drafts.example", **token).headers
     assert headers["Access-Control-Allow-Origin"] == "https://drafts.example"
-    assert_error(ask("/api/backup/list", Origin="http://localhost:1", Host="[::1]", **token), 403)
+    assert_error(get("/api/backup/list", Origin="http://localhost:1", Host="[::1]", **token), 403)
 
-    assert redeployed.back_up(sample, **token)
+    assert redeployed.upload(sample, **token)
     large = b'{"atoms":["' + b"x" * 100_000 + b'"]}'
-    assert_error(ask("/api/backup", "POST", large, **token), 413, "100000")
-    zipped = ask("/api/backup", "POST", gzip.compress(large), Content_Encoding="gzip", **token)
-    assert_error(zipped, 413, "100000")
+    assert_error(redeployed.post("/api/backup", large, **token), 413, "100000")
+    zipped = gzip.compress(large)
+    answer = redeployed.post("/api/backup", zipped, Content_Encoding="gzip", **token)
+    assert_error(answer, 413, "100000")
 
     workers = redeployed.execute("backup", "sh", "-c", "cat /proc/[0-9]*/cmdline")
     assert workers.count("backup_server") >= 3  # the two and their parent
@@ -358,13 +354,13 @@ def test_a_full_volume_is_a_507_and_what_was_stored_stays(redeployed, volume, sa
     name = volume("--opt=type=tmpfs", "--opt=device=tmpfs", "--opt=o=size=4m,uid=10001")
     redeployed.configure(BACKUP_VOLUME=name)
     redeployed.deploy(NEW_STORAGE=name)
-    backup_id = redeployed.back_up(sample)
+    backup_id = redeployed.upload(sample)["id"]
     before = redeployed.document(backup_id)
     large = b'{"atoms":["' + b"x" * 6_000_000 + b'"]}'
-    assert_error(redeployed.ask("/api/backup", "POST", large), 507)
+    assert_error(redeployed.request("POST", "/api/backup", large), 507)
     assert redeployed.document(backup_id) == before
     assert redeployed.listed() == [backup_id]
-    redeployed.back_up(sample)  # there is room for this one
+    redeployed.upload(sample)  # there is room for this one
 
 
 def test_a_volume_that_the_express_server_wrote_is_handed_over_by_one_command(redeployed, volume):
@@ -379,7 +375,7 @@ def test_a_volume_that_the_express_server_wrote_is_handed_over_by_one_command(re
     written = {path.name: path.read_bytes() for path in EXPRESS_DATA.iterdir()}
     listed = redeployed.listed()
     assert {f"backup-{id}.json": redeployed.document(id) for id in listed} == written
-    assert redeployed.ask(f"/api/backup/{listed[0]}", "DELETE").status == 200
+    assert redeployed.request("DELETE", f"/api/backup/{listed[0]}").status == 200
 
 
 def fill(deployment, volume, owner):

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 from nginx import running_nginx
-from raw import chunked, exchange, head, receive
-from support import ROOT, Answer, wait_until
+from raw import chunked, connect, exchange, head, receive
+from support import ROOT, wait_until
 from support import assert_error as assert_json_error
 
 LIMIT = 1_000_000
@@ -55,14 +55,16 @@ class Upstream:
 
     ``answer(request)`` returns a status, a dict of headers and a body; *request* has ``path``,
     ``headers`` and ``body``. By default it answers a JSON of some length with a strong ETag.
-    ``reads`` is an event: no body is read before it is set. ``answered`` counts answers that were
-    written whole.
+    ``reads`` is an event: no body is read before it is set. ``answered`` counts whole answers.
     """
 
     body = json.dumps({"pad": "x" * 5000}).encode()
 
-    def __init__(self, address="127.0.0.1", port=0):
-        self.reset()
+    def __init__(self):
+        self.requests, self.answered = [], 0
+        self.reads = threading.Event()
+        self.reads.set()
+        self.answer = lambda request: (200, {"ETag": '"strong"'}, self.body)
         upstream = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -91,26 +93,28 @@ class Upstream:
             def handle_error(self, *_):
                 pass  # a test that hangs up in the middle of an answer
 
-        self.server = Server((address, port), Handler)
-        self.port = self.server.server_port
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=[0.01], daemon=True).start()
 
-    def reset(self):
-        """Forget the requests so far and answer as at first."""
-        self.requests, self.answered = [], 0
-        self.reads = threading.Event()
-        self.reads.set()
-        self.answer = lambda request: (200, {"ETag": '"strong"'}, self.body)
 
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
+@pytest.fixture
+def make_upstream():
+    made = []
 
-    def __enter__(self):
-        return self
+    def make():
+        made.append(Upstream())
+        return made[-1]
 
-    def __exit__(self, *_):
-        self.stop()
+    yield make
+    for upstream in made:
+        upstream.server.shutdown()
+        upstream.server.server_close()
+
+
+@pytest.fixture
+def upstream(make_upstream):
+    return make_upstream()
 
 
 @pytest.fixture(scope="module")
@@ -125,66 +129,21 @@ def roots(tmp_path_factory):
     return roots
 
 
-@pytest.fixture(scope="module")
-def shared_upstream():
-    with Upstream() as server:
-        yield server
-
-
 @pytest.fixture
-def upstream(shared_upstream):
-    shared_upstream.reset()
-    return shared_upstream
+def start(tmp_path, roots, upstream):
+    """``start(**settings)`` is a context with an nginx in front of ``upstream``."""
 
-
-@pytest.fixture(scope="module")
-def shared_nginx(tmp_path_factory, roots, shared_upstream):
-    address = f"127.0.0.1:{shared_upstream.port}"
-    settings = {"PAGE_ROOT": roots[1], "MAX_BODY_BYTES": LIMIT}
-    with running_nginx(tmp_path_factory.mktemp("nginx"), roots[0], address, **settings) as server:
-        yield server
-
-
-@pytest.fixture
-def nginx(shared_nginx, upstream):
-    """An nginx in front of ``upstream``, for all tests that need no other settings."""
-    return shared_nginx
-
-
-@pytest.fixture
-def other_nginx(tmp_path, roots, upstream):
-    """``other_nginx(**settings)`` is a context with an nginx of the test's own."""
-
-    def start(site_root=roots[0], address=f"127.0.0.1:{upstream.port}", **settings):
+    def start(site_root=roots[0], address=upstream.address, **settings):
         settings = {"PAGE_ROOT": roots[1], "MAX_BODY_BYTES": LIMIT} | settings
         return running_nginx(tmp_path / "nginx", site_root, address, **settings)
 
     return start
 
 
-def ask(nginx, path, method="GET", body=None, **headers):
-    """One request; header names are written with underscores for hyphens."""
-    connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=30)
-    headers = {"Host": f"localhost:{nginx.port}"} | headers
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request(method, path, body=body, headers=named)
-    with connection.getresponse() as response:
-        answer = Answer(response.status, response.headers, response.read())
-    connection.close()
-    names = [name for name in answer.headers if name != "Vary"]
-    assert len(set(names)) == len(names), f"sent twice: {names}"
-    return answer
-
-
-def connect(nginx, request=b"", receive_buffer=None):
-    """A connection that has sent this much of a request."""
-    sock = socket.socket()
-    if receive_buffer:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    sock.settimeout(30)
-    sock.connect(("127.0.0.1", nginx.port))
-    sock.sendall(request)
-    return sock
+@pytest.fixture
+def nginx(start):
+    with start() as nginx:
+        yield nginx
 
 
 def upload_head(length=None, *lines, path="/api/backup"):
@@ -218,12 +177,14 @@ def assert_error(answer, status, *words):
     ],
 )
 def test_a_file_of_the_site_is_kept_only_if_it_is_named_after_its_content(nginx, path, file, kept):
-    answer = ask(nginx, path)
+    answer = nginx.get(path)
     assert (answer.status, answer.body.decode()) == (200, SITE[file])
     assert answer.headers["Cache-Control"] == kept
     assert SECURITY_HEADERS.items() <= dict(answer.headers).items()
     assert answer.headers["Server"] == "nginx"
-    assert ask(nginx, path, If_None_Match=answer.headers["ETag"]).status == 304
+    names = [name for name in answer.headers if name != "Vary"]
+    assert len(set(names)) == len(names), "one is sent twice"
+    assert nginx.get(path, If_None_Match=answer.headers["ETag"]).status == 304
 
 
 @pytest.mark.parametrize(
@@ -231,7 +192,7 @@ def test_a_file_of_the_site_is_kept_only_if_it_is_named_after_its_content(nginx,
     [("/module.mjs", "text/javascript"), ("/manifest.webmanifest", "application/manifest+json")],
 )
 def test_modules_and_manifests_have_the_type_a_browser_insists_on(nginx, path, content_type):
-    assert ask(nginx, path).headers["Content-Type"].split(";")[0] == content_type
+    assert nginx.get(path).headers["Content-Type"].split(";")[0] == content_type
 
 
 @pytest.mark.parametrize(
@@ -252,16 +213,16 @@ def test_modules_and_manifests_have_the_type_a_browser_insists_on(nginx, path, c
 def test_what_is_not_there_or_hidden_is_a_json_error_of_nginx_that_nobody_keeps(
     nginx, upstream, path, status
 ):
-    answer = ask(nginx, path)
+    answer = nginx.get(path)
     assert_error(answer, status)
     assert answer.headers["Cache-Control"] in ("no-cache", "no-store")
     assert upstream.requests == []
 
 
-def test_a_missing_page_is_the_sites_own_404_page_if_it_has_one(tmp_path, other_nginx):
+def test_a_missing_page_is_the_sites_own_404_page_if_it_has_one(tmp_path, start):
     (tmp_path / "404.html").write_text("<h1>Lost?</h1>")
-    with other_nginx(tmp_path) as nginx:
-        answer = ask(nginx, "/nothing")
+    with start(tmp_path) as nginx:
+        answer = nginx.get("/nothing")
     assert (answer.status, answer.body) == (404, b"<h1>Lost?</h1>")
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     assert SECURITY_HEADERS.items() <= dict(answer.headers).items()
@@ -275,11 +236,9 @@ def test_a_missing_page_is_the_sites_own_404_page_if_it_has_one(tmp_path, other_
         ({"CONTENT_SECURITY_POLICY": "default-src 'self'"}, "/backups"),
     ],
 )
-def test_the_page_of_the_image_is_beside_the_site_with_a_strict_policy(
-    other_nginx, settings, where
-):
-    with other_nginx(**settings) as nginx:
-        moved = ask(nginx, where)
+def test_the_page_of_the_image_is_beside_the_site_with_a_strict_policy(start, settings, where):
+    with start(**settings) as nginx:
+        moved = nginx.get(where)
         assert (moved.status, moved.headers["Location"]) == (301, f"{where}/")
         encoded = f"/%{ord(where[1]):x}{where[2:]}/"
         for path, file, kept in (
@@ -287,18 +246,18 @@ def test_the_page_of_the_image_is_beside_the_site_with_a_strict_policy(
             (encoded, "index.html", "no-cache"),
             (f"{where}/assets/index-B3xYz_9a.js", "assets/index-B3xYz_9a.js", IMMUTABLE),
         ):
-            answer = ask(nginx, path)
+            answer = nginx.get(path)
             assert answer.body.decode() == PAGE[file]
             assert answer.headers["Cache-Control"] == kept
             assert_strict(answer)
-        site = ask(nginx, "/")
+        site = nginx.get("/")
         expected = SECURITY_HEADERS["Content-Security-Policy"]
         assert site.headers["Content-Security-Policy"] == (
             settings.get("CONTENT_SECURITY_POLICY", expected)
         )
         assert site.body.decode() == SITE["index.html"]
         if where != "/backups":
-            assert ask(nginx, "/backups/").status == 404
+            assert nginx.get("/backups/").status == 404
 
 
 def assert_strict(answer):
@@ -308,18 +267,18 @@ def assert_strict(answer):
     assert answer.headers["Permissions-Policy"] == ("camera=(), geolocation=(), payment=(), usb=()")
 
 
-def test_without_a_site_the_page_is_at_both_places(other_nginx, roots):
-    with other_nginx(roots[1]) as nginx:
+def test_without_a_site_the_page_is_at_both_places(start, roots):
+    with start(roots[1]) as nginx:
         for path in ("/", "/backups/"):
-            assert ask(nginx, path).body.decode() == PAGE["index.html"]
-            assert_strict(ask(nginx, path))
+            assert nginx.get(path).body.decode() == PAGE["index.html"]
+            assert_strict(nginx.get(path))
 
 
 @pytest.mark.parametrize("off", ["off", ""])
-def test_the_page_beside_the_site_can_be_switched_off(other_nginx, off):
-    with other_nginx(BACKUPS_PATH=off) as nginx:
-        assert_error(ask(nginx, "/backups/"), 404)
-        assert ask(nginx, "/assets/index-B3xYz_9a.js").headers["Cache-Control"] == IMMUTABLE
+def test_the_page_beside_the_site_can_be_switched_off(start, off):
+    with start(BACKUPS_PATH=off) as nginx:
+        assert_error(nginx.get("/backups/"), 404)
+        assert nginx.get("/assets/index-B3xYz_9a.js").headers["Cache-Control"] == IMMUTABLE
 
 
 @pytest.mark.parametrize(
@@ -331,14 +290,14 @@ def test_the_page_beside_the_site_can_be_switched_off(other_nginx, off):
     ],
 )
 def test_a_setting_that_makes_no_sense_stops_the_start_with_a_line_that_names_it(
-    other_nginx, name, value
+    start, name, value
 ):
-    with pytest.raises(RuntimeError, match=f"^{name} is '"), other_nginx(**{name: value}):
+    with pytest.raises(RuntimeError, match=f"^{name} is '"), start(**{name: value}):
         pass
 
 
-def test_nginx_starts_without_a_warning(other_nginx):
-    with other_nginx() as nginx:
+def test_nginx_starts_without_a_warning(start):
+    with start() as nginx:
         assert "[warn]" not in nginx.log()
 
 
@@ -346,9 +305,9 @@ def test_nginx_starts_without_a_warning(other_nginx):
 
 
 def test_the_server_learns_host_with_port_client_and_scheme(nginx, upstream):
-    ask(nginx, "/api/health", Host="portfolio.example:3080")
+    nginx.get("/api/health", Host="portfolio.example:3080")
     proxied = {"X_Forwarded_Proto": "https", "X_Forwarded_For": "203.0.113.7"}
-    ask(nginx, "/api/health", **proxied)
+    nginx.get("/api/health", **proxied)
     direct, behind_tls = (request.headers for request in upstream.requests)
     assert direct["Host"] == direct["X-Forwarded-Host"] == "portfolio.example:3080"
     assert (direct["X-Forwarded-For"], direct["X-Forwarded-Proto"]) == ("127.0.0.1", "http")
@@ -361,13 +320,13 @@ def test_the_server_learns_host_with_port_client_and_scheme(nginx, upstream):
     ["/api", "/api/backup?key=abc%20d", "/api/backup/a%2fb", "/api/backup/%252e%252e%252fsecret"],
 )
 def test_an_address_reaches_the_server_as_it_was_sent(nginx, upstream, path):
-    assert ask(nginx, path).headers["Cache-Control"] == "no-store"
+    assert nginx.get(path).headers["Cache-Control"] == "no-store"
     assert upstream.requests[0].path == path
 
 
 def test_credentials_and_encodings_go_through(nginx, upstream):
     sent = {"Authorization": "Bearer s3cret", "Content_Encoding": "gzip"}
-    ask(nginx, "/api/backup", "POST", b"zipped", **sent)
+    nginx.request("POST", "/api/backup", b"zipped", **sent)
     request = upstream.requests[0]
     assert (request.headers["Authorization"], request.body) == ("Bearer s3cret", b"zipped")
     assert request.headers["Content-Encoding"] == "gzip"
@@ -377,7 +336,7 @@ def test_credentials_and_encodings_go_through(nginx, upstream):
 def test_the_servers_own_errors_pass_untouched(nginx, upstream, status):
     body = b'{"error": "Its own sentence."}'
     upstream.answer = lambda request: (status, {"WWW-Authenticate": "Basic"}, body)
-    answer = ask(nginx, "/api/backup", "POST", b"{}")
+    answer = nginx.request("POST", "/api/backup", b"{}")
     assert_error(answer, status, "Its own sentence")
     assert answer.headers["WWW-Authenticate"] == "Basic"
 
@@ -407,9 +366,9 @@ def test_an_upload_reaches_the_server_when_it_is_whole(nginx, upstream, framing)
     assert "[warn]" not in nginx.log()
 
 
-def test_an_upload_that_arrived_whole_is_stored_though_its_sender_has_gone(other_nginx, upstream):
+def test_an_upload_that_arrived_whole_is_stored_though_its_sender_has_gone(start, upstream):
     upstream.reads.clear()
-    with other_nginx(MAX_BODY_BYTES=len(LARGE)) as nginx:
+    with start(MAX_BODY_BYTES=len(LARGE)) as nginx:
         with connect(nginx, upload_head(len(LARGE))) as sock:
             sock.sendall(LARGE)
         time.sleep(0.5)  # nginx learns of it, while the server has not read anything
@@ -418,9 +377,9 @@ def test_an_upload_that_arrived_whole_is_stored_though_its_sender_has_gone(other
     assert upstream.requests[0].body == LARGE
 
 
-def test_a_body_that_stalls_is_closed_and_reaches_nobody(other_nginx, upstream):
+def test_a_body_that_stalls_is_closed_and_reaches_nobody(start, upstream):
     with (
-        other_nginx(shortened={"client_body_timeout": 1}) as nginx,
+        start(shortened={"client_body_timeout": 1}) as nginx,
         connect(nginx, upload_head(100) + b"{") as sock,
     ):
         assert sock.recv(100) == b""
@@ -430,11 +389,11 @@ def test_a_body_that_stalls_is_closed_and_reaches_nobody(other_nginx, upstream):
 
 @pytest.mark.parametrize(("limit", "whole"), [(len(LARGE), True), (LIMIT, False)])
 def test_a_document_leaves_the_server_at_once_unless_it_is_larger_than_uploads_may_be(
-    other_nginx, upstream, limit, whole
+    start, upstream, limit, whole
 ):
     upstream.answer = lambda request: (200, {}, LARGE)
     with (
-        other_nginx(MAX_BODY_BYTES=limit) as nginx,
+        start(MAX_BODY_BYTES=limit) as nginx,
         connect(nginx, head("GET /api/backup/latest"), receive_buffer=4096) as sock,
     ):
         wait_until(lambda: temporary_files(nginx))
@@ -444,11 +403,11 @@ def test_a_document_leaves_the_server_at_once_unless_it_is_larger_than_uploads_m
         assert "[warn]" not in nginx.log()
 
 
-def test_a_steady_reader_is_sent_everything_however_slow_it_is(other_nginx, upstream):
+def test_a_steady_reader_is_sent_everything_however_slow_it_is(start, upstream):
     """nginx hears of room when a third of its send buffer has been taken: that has to be soon."""
     upstream.answer = lambda request: (200, {}, LARGE)
     with (
-        other_nginx(shortened={"send_timeout": 3}) as nginx,
+        start(shortened={"send_timeout": 3}) as nginx,
         connect(nginx, head("GET /api/backup/latest"), receive_buffer=8192) as sock,
         http.client.HTTPResponse(sock) as response,
     ):
@@ -517,10 +476,10 @@ def hang_up(request):
     ],
 )
 def test_the_error_log_says_why_and_the_access_log_shows_no_key(
-    other_nginx, upstream, answer, length, status, reason
+    start, upstream, answer, length, status, reason
 ):
     upstream.answer = answer or (lambda request: (201, {}, b"{}"))
-    with other_nginx(shortened={"proxy_read_timeout": 1}) as nginx:
+    with start(shortened={"proxy_read_timeout": 1}) as nginx:
         request = upload_head(length, "Authorization: Bearer s3cret", path="/api/backup?key=k3y")
         got = exchange(nginx, request, b"{}")
         assert got.status == status
@@ -541,10 +500,10 @@ def test_the_error_log_says_why_and_the_access_log_shows_no_key(
         ("backup", "no address is known for backup:1"),
     ],
 )
-def test_the_access_log_says_why_a_server_is_not_reached(other_nginx, host, told):
+def test_the_access_log_says_why_a_server_is_not_reached(start, host, told):
     settings = {"RESOLVER": "127.0.0.1:1", "shortened": {"resolver_timeout": 1}}
-    with other_nginx(address=f"{host}:1", **settings) as nginx:
-        assert ask(nginx, "/api/backup", "POST", b"{}").status == 502
+    with start(address=f"{host}:1", **settings) as nginx:
+        assert nginx.request("POST", "/api/backup", b"{}").status == 502
         wait_until(lambda: told in nginx.log())
 
 
@@ -553,10 +512,10 @@ def test_the_access_log_says_why_a_server_is_not_reached(other_nginx, host, told
 
 @pytest.mark.parametrize("path", ["/api/backup/list", "/assets/index-B3xYz_9a.js"])
 def test_json_and_text_are_compressed_for_who_asks(nginx, path):
-    plain = ask(nginx, path)
+    plain = nginx.get(path)
     assert "Content-Encoding" not in plain.headers
     for via in ({}, {"Via": "1.1 edge"}):
-        zipped = ask(nginx, path, Accept_Encoding="gzip", **via)
+        zipped = nginx.get(path, Accept_Encoding="gzip", **via)
         assert zipped.headers["Content-Encoding"] == "gzip"
         assert zipped.headers["Vary"] == plain.headers["Vary"] == "Accept-Encoding"
         assert gzip.decompress(zipped.body) == plain.body
@@ -577,7 +536,7 @@ def test_head_conditions_and_ranges_reach_the_server_and_its_answer_the_client(
 ):
     upstream.answer = lambda request: (status, {"ETag": '"strong"'} | answered, body)
     named = {name.replace("-", "_"): value for name, value in sent.items()}
-    answer = ask(nginx, "/api/backup/latest", method, Accept_Encoding="gzip", **named)
+    answer = nginx.request(method, "/api/backup/latest", Accept_Encoding="gzip", **named)
     assert upstream.requests[0].command == method
     assert sent.items() <= dict(upstream.requests[0].headers).items()
     assert (answer.status, answer.body) == (status, body)
@@ -594,18 +553,18 @@ http { access_log off; client_body_temp_path b; proxy_temp_path p; fastcgi_temp_
 uwsgi_temp_path u; scgi_temp_path s; server { listen ${LISTEN}; %s } }"""
 
 
-def test_the_lines_for_another_nginx_in_front_work(tmp_path, nginx, upstream):
+def test_the_lines_for_another_nginx_in_front_work(tmp_path, nginx, upstream, make_upstream):
     text = (ROOT / "docs" / "deployment.md").read_text()
     blocks = re.findall(r"<!-- test: [a-z ]+ -->\n```nginx\n(.*?)```", text, re.DOTALL)
-    with Upstream() as snapshots:
-        lines = "".join(blocks).replace("127.0.0.1:3080", f"127.0.0.1:{nginx.port}")
-        lines = lines.replace("127.0.0.1:4000", f"127.0.0.1:{snapshots.port}")
-        (tmp_path / "nginx.conf.template").write_text(IN_FRONT % lines)
-        with running_nginx(tmp_path / "front", "/", "none", source=tmp_path) as front:
-            assert ask(front, "/").body.decode() == SITE["index.html"]
-            ask(front, "/api/snapshot/x?y", "POST", b"shared")
-            ask(front, "/api/backup", "POST", b"x" * LIMIT, Host="portfolio.example")
-            assert_error(exchange(front, upload_head(LIMIT + 1)), 413, "MAX_BODY_BYTES")
+    snapshots = make_upstream()
+    lines = "".join(blocks).replace("127.0.0.1:3080", f"127.0.0.1:{nginx.port}")
+    lines = lines.replace("127.0.0.1:4000", snapshots.address)
+    (tmp_path / "nginx.conf.template").write_text(IN_FRONT % lines)
+    with running_nginx(tmp_path / "front", "/", "none", source=tmp_path) as front:
+        assert front.get("/").body.decode() == SITE["index.html"]
+        front.request("POST", "/api/snapshot/x?y", b"shared")
+        front.request("POST", "/api/backup", b"x" * LIMIT, Host="portfolio.example")
+        assert_error(exchange(front, upload_head(LIMIT + 1)), 413, "MAX_BODY_BYTES")
     assert [(r.path, r.body) for r in snapshots.requests] == [("/api/snapshot/x?y", b"shared")]
     assert [(r.path, r.headers["Host"]) for r in upstream.requests] == [
         ("/api/backup", "portfolio.example")
@@ -615,22 +574,20 @@ def test_the_lines_for_another_nginx_in_front_work(tmp_path, nginx, upstream):
 # --- with the real backup server behind -----------------------------------------------------------
 
 
-def test_a_real_backup_goes_in_and_comes_out_whole_in_part_and_compressed(
-    other_nginx, server, sample
-):
-    with other_nginx(address=f"127.0.0.1:{server.port}") as nginx:
-        stored = ask(nginx, "/api/backup", "POST", sample, Content_Type="application/json")
+def test_a_real_backup_goes_in_and_comes_out_whole_in_part_and_compressed(start, server, sample):
+    with start(address=f"127.0.0.1:{server.port}") as nginx:
+        stored = nginx.request("POST", "/api/backup", sample, Content_Type="application/json")
         assert stored.status == 201
         address = stored.headers["Location"]
-        plain = ask(nginx, address)
+        plain = nginx.get(address)
         etag = plain.headers["ETag"]
         assert plain.body == server.get(address).body
-        zipped = ask(nginx, address, Accept_Encoding="gzip")
+        zipped = nginx.get(address, Accept_Encoding="gzip")
         assert (gzip.decompress(zipped.body), zipped.headers["ETag"]) == (plain.body, f"W/{etag}")
         for known in (etag, f"W/{etag}"):
-            again = ask(nginx, address, Accept_Encoding="gzip", If_None_Match=known)
+            again = nginx.get(address, Accept_Encoding="gzip", If_None_Match=known)
             assert again.status == 304
-        part = ask(nginx, address, Accept_Encoding="gzip", Range="bytes=100-199")
+        part = nginx.get(address, Accept_Encoding="gzip", Range="bytes=100-199")
         assert (part.status, part.body) == (206, plain.body[100:200])
         assert part.headers["ETag"] == etag
 
@@ -644,7 +601,7 @@ def test_a_real_backup_goes_in_and_comes_out_whole_in_part_and_compressed(
         (["Content-Encoding: gzip"], 400),
     ],
 )
-def test_what_the_server_refuses_is_read_after_a_large_body(other_nginx, server, headers, status):
+def test_what_the_server_refuses_is_read_after_a_large_body(start, server, headers, status):
     address = f"127.0.0.1:{server.port}"
-    with other_nginx(address=address, MAX_BODY_BYTES=len(LARGE)) as nginx:
+    with start(address=address, MAX_BODY_BYTES=len(LARGE)) as nginx:
         assert_error(exchange(nginx, upload_head(len(LARGE), *headers), LARGE), status)

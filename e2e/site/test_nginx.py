@@ -574,24 +574,6 @@ def test_the_lines_for_another_nginx_in_front_work(tmp_path, nginx, upstream, ma
 # --- with the real backup server behind -----------------------------------------------------------
 
 
-def test_a_real_backup_goes_in_and_comes_out_whole_in_part_and_compressed(start, server, sample):
-    with start(address=f"127.0.0.1:{server.port}") as nginx:
-        stored = nginx.request("POST", "/api/backup", sample, Content_Type="application/json")
-        assert stored.status == 201
-        address = stored.headers["Location"]
-        plain = nginx.get(address)
-        etag = plain.headers["ETag"]
-        assert plain.body == server.get(address).body
-        zipped = nginx.get(address, Accept_Encoding="gzip")
-        assert (gzip.decompress(zipped.body), zipped.headers["ETag"]) == (plain.body, f"W/{etag}")
-        for known in (etag, f"W/{etag}"):
-            again = nginx.get(address, Accept_Encoding="gzip", If_None_Match=known)
-            assert again.status == 304
-        part = nginx.get(address, Accept_Encoding="gzip", Range="bytes=100-199")
-        assert (part.status, part.body) == (206, plain.body[100:200])
-        assert part.headers["ETag"] == etag
-
-
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

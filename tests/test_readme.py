@@ -16,7 +16,8 @@ TEXTS = {
 #: What is set in the environment of other programs than the two containers.
 OTHERS_SETTINGS = {
     "GUNICORN_CMD_ARGS", "DOCKER_HOST", "BENCH_DIR", "CI", "PATH", "PIPX_HOME", "PIPX_BIN_DIR",
-    "RESTIC_REPOSITORY", "RESTIC_PASSWORD_FILE", "DAC_OVERRIDE",
+    "RESTIC_REPOSITORY", "RESTIC_PASSWORD_FILE", "DAC_OVERRIDE", "COMPOSE_PROJECT_NAME",
+    "NEW_STORAGE",
 }  # fmt: skip
 
 

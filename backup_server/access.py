@@ -6,7 +6,6 @@ its own name at this server), ``Origin`` and ``Sec-Fetch-Site`` (against pages o
 """
 
 import hmac
-import ipaddress
 import re
 from urllib.parse import urlsplit
 
@@ -14,7 +13,7 @@ from flask import Flask, Request, Response, request
 from flask_cors import CORS
 
 from .errors import error_response
-from .settings import Settings
+from .settings import Settings, ip_address
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?", re.ASCII)
 _ABSOLUTE_TARGET = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
@@ -77,7 +76,7 @@ def _refusal(request: Request, settings: Settings) -> Response | None:
 def _trusts(name: str | None, trusted_hosts: tuple[str, ...] | None) -> bool:
     if name is None:
         return False
-    if trusted_hosts is None and _address(name):
+    if trusted_hosts is None and ip_address(name):
         return True
     return any(
         name.endswith(trusted[1:]) if trusted.startswith("*.") else name == trusted
@@ -107,18 +106,14 @@ def _allows_origin(request: Request, settings: Settings) -> bool:
 def _has_token(request: Request, token: str) -> bool:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "basic":
-        given = _basic_password(request)
+        try:
+            given = request.authorization.password or ""
+        except (AttributeError, ValueError):  # no base64, or no text in it
+            return False
     elif scheme.lower() != "bearer":
         return False
     # Not werkzeug's reading of a bearer's token, which takes one with "=" in it for parameters.
     return hmac.compare_digest(given.strip().encode(errors="replace"), token.encode())
-
-
-def _basic_password(request: Request) -> str:
-    try:
-        return request.authorization.password or ""
-    except (AttributeError, ValueError):  # none, or bytes that are no base64 and no text
-        return ""
 
 
 def _challenge(request: Request) -> str:
@@ -148,13 +143,6 @@ def _name_in(origin: str) -> str | None:
 
 
 def _is_loopback(name: str) -> bool:
-    if address := _address(name):
+    if address := ip_address(name):
         return address.is_loopback
     return name == "localhost" or name.endswith(".localhost")
-
-
-def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(name)
-    except ValueError:
-        return None

@@ -61,8 +61,6 @@ class UnsupportedBody(BackupError):
 class DamagedBackup(BackupError):
     """The stored file is not what was once written."""
 
-    status = 500
-
 
 class Unavailable(BackupError):
     """The storage directory cannot be used for now."""

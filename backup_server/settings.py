@@ -64,6 +64,14 @@ class Settings:
         return cls(**fields)
 
 
+def ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the IP address that a text is, or None if it is none."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
 def _number(low: int, high: int) -> Callable[[str], int]:
     def read(value: str) -> int:
         if not re.fullmatch(r"[0-9]{1,18}", value) or not low <= int(value) <= high:
@@ -75,7 +83,7 @@ def _number(low: int, high: int) -> Callable[[str], int]:
 
 def _host(value: str) -> str:
     address = value.removeprefix("[").removesuffix("]")
-    if not _is_ip(address) and not re.fullmatch(_HOST_NAME, value, re.IGNORECASE):
+    if not ip_address(address) and not re.fullmatch(_HOST_NAME, value, re.IGNORECASE):
         raise ValueError
     return address
 
@@ -108,7 +116,7 @@ def _host_names(value: str) -> tuple[str, ...]:
 
 def _host_name(item: str) -> str:
     name = item.lower().removeprefix("[").removesuffix("]")
-    if not _is_ip(name) and not re.fullmatch(rf"(?:\*\.)?{_HOST_NAME}", name):
+    if not ip_address(name) and not re.fullmatch(rf"(?:\*\.)?{_HOST_NAME}", name):
         raise ValueError(f"has {item!r} in it")
     return name
 
@@ -118,14 +126,6 @@ def _token(value: str) -> str:
     if not re.fullmatch(r"[\x21-\x7e]+", value):
         raise ValueError("is not a token" if value else "is empty")
     return value
-
-
-def _is_ip(value: str) -> bool:
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        return False
-    return True
 
 
 # By variable: the field, what reads the value or raises ValueError, and what is allowed.

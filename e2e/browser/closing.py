@@ -1,6 +1,6 @@
 """What an edit costs, and whether it leaves with its tab, whatever the portfolio's size.
 
-    (cd tests && ../.venv/bin/python -m browser.closing)
+    PYTHONPATH=tests:e2e .venv/bin/python -m browser.closing
 
 A real Chromium, whose tabs are closed as by their cross, nginx and the real server. Prints the
 table of portfolio/README.md.
@@ -65,8 +65,8 @@ class Figures:
     arrived_same_task: int = 0  # edits of up to 50 KB, in the task in which they were complete
     ready: list = field(default_factory=list)
     edit_tasks: list = field(default_factory=list)  # the longest each, by processor time
-    look_tasks: list = field(default_factory=list)
-    sent_during_look: bool = False
+    scan_tasks: list = field(default_factory=list)
+    sent_during_scan: bool = False
     bytes_at_close: int = 0
     bytes_at_start: int = 0
     bytes_while_open: int = 0
@@ -110,7 +110,7 @@ class Bench:
             self.edit_and_close(figures, f"edit-{n}")
         for n in range(rounds):
             self.close_in_the_same_task(figures, f"same-{n}", (5 + 45 * n // rounds) * 1000)
-        self.edit_during_the_look(figures)
+        self.edit_during_the_scan(figures)
         self.edit_while_open(figures)
         return figures
 
@@ -143,18 +143,18 @@ class Bench:
         if upload and upload.status == 201 and self.has(slug):
             figures.arrived_same_task += 1
 
-    def edit_during_the_look(self, figures):
+    def edit_during_the_scan(self, figures):
         page = self.context.new_page()
         page.set_default_timeout(5 * MINUTE)
-        with longest_task(page, figures.look_tasks):
+        with longest_task(page, figures.scan_tasks):
             page.goto(f"{self.wire.url}/host/?auto")
             page.evaluate("void performance.mark('loaded')")
             page.evaluate(EDIT, ["during", 5000])
-            looking = page.evaluate("host.client.getBackupStatus().unsyncedCount") is None
+            scanning = page.evaluate("host.client.getBackupStatus().unsyncedCount") is None
             count = len(self.wire.uploads)
             switch_away(page)
             upload = self.sent_since(count)
-            figures.sent_during_look = looking and bool(upload) and self.has("during")
+            figures.sent_during_scan = scanning and bool(upload) and self.has("during")
             page.evaluate("host.started")
         page.close()
 
@@ -203,8 +203,8 @@ ROWS = {
     "longest task of the page for an edit, median and most": (
         lambda f: f"{statistics.median(f.edit_tasks):.0f}, {max(f.edit_tasks):.0f} ms"
     ),
-    "longest task of the first look after a start": (lambda f: f"{max(f.look_tasks):.0f} ms"),
-    "an edit during that look has left": lambda f: "yes" if f.sent_during_look else "no look seen",
+    "longest task of the first scan after a start": (lambda f: f"{max(f.scan_tasks):.0f} ms"),
+    "an edit during that scan has left": lambda f: "yes" if f.sent_during_scan else "no scan seen",
     "sent for an edit of 5 KB: at the close": lambda f: f"{f.bytes_at_close / 1000:.1f} KB",
     "at the next start": lambda f: f"{f.bytes_at_start / 1000:.1f} KB",
     "while open": lambda f: f"{f.bytes_while_open / 1000:.1f} KB",

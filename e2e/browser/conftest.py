@@ -2,8 +2,8 @@
 
     browser  →  wire (faults on demand)  →  nginx (its template)  →  backup server  →  DATA_DIR
 
-``site`` holds the page as deployed, and under ``/host/`` a bare host application that uses the
-client module, as a portfolio would.
+``site`` holds the page as deployed, under ``/host/`` a bare host of the client module, and under
+``/application/`` a site like the portfolio application, which uses ``compat``.
 """
 
 import subprocess
@@ -26,13 +26,14 @@ def tools():
 
 
 def build_site(root):
-    """Build into this directory what nginx serves: the page, and the host application."""
+    """Build into this directory what nginx serves: the page, and two applications."""
     if not (PORTFOLIO / "node_modules").exists():
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=PORTFOLIO, check=True)
     build = ["npx", "--no-install", "vite", "build", "--logLevel", "warn", "--emptyOutDir"]
     subprocess.run([*build, "--outDir", str(root)], cwd=PORTFOLIO, check=True)
-    host = str(Path(__file__).parent / "host")
-    subprocess.run([*build, host, "--outDir", str(root / "host")], cwd=PORTFOLIO, check=True)
+    for name in ("host", "application"):
+        source = str(Path(__file__).parent / name)
+        subprocess.run([*build, source, "--outDir", str(root / name)], cwd=PORTFOLIO, check=True)
     return root
 
 

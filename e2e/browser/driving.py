@@ -12,6 +12,15 @@ from support import wait_until
 
 MINUTE = 60_000  # milliseconds: for what may take long on a busy machine
 
+#: The key of a record by its category.
+KEY_PATHS = {
+    "atoms": "slug",
+    "compositions": "id",
+    "snapshots": "id",
+    "voiceNotes": "id",
+    "configOverrides": "atomSlug",
+}
+
 
 @contextlib.contextmanager
 def longest_task(page, lengths):
@@ -44,6 +53,7 @@ def longest_task(page, lengths):
 def open_host(context, wire, auto=False, token=None, host="localhost"):
     """Open the host application in a new tab, and wait for the backup of its start, if any."""
     page = context.new_page()
+    page.clock.install()
     query = "&".join(["auto"] * auto + [f"token={token}"] * bool(token))
     page.goto(f"http://{host}:{wire.port}/host/?{query}")
     page.evaluate("host.started")
@@ -109,6 +119,61 @@ def get(page, store, key):
 def back_up(page):
     """Call createBackup; return the receipt."""
     return page.evaluate("host.client.createBackup()")
+
+
+def remove(page, store, key):
+    page.evaluate("([store, key]) => host.remove(store, key)", [store, key])
+
+
+def restore(page, id, items=None, conflicts=None):
+    """Call restoreFromBackup; ``conflicts`` is JavaScript, by default left out."""
+    options = f"{{ conflicts: {conflicts} }}" if conflicts else "undefined"
+    return page.evaluate(
+        f"([id, items]) => host.client.restoreFromBackup(id, items ?? undefined, {options})",
+        [id, items],
+    )
+
+
+def stored_here(page):
+    """All records by category and key, without what the client does to them."""
+    records = page.evaluate(
+        """async (names) => Object.fromEntries(
+            await Promise.all(names.map(async (name) => [name, await host.getAll(name)])))""",
+        list(KEY_PATHS),
+    )
+    return by_key(records)
+
+
+def by_key(data):
+    """The records of a document's data, or of a device, by category and key."""
+    kept = ("synced", "audioBlob")
+    return {
+        category: {
+            record[path]: {name: value for name, value in record.items() if name not in kept}
+            for record in data[category]
+        }
+        for category, path in KEY_PATHS.items()
+    }
+
+
+def own_newest(page, server):
+    """The newest document of this device, from the server's files."""
+    device = page.evaluate("host.client.getDeviceId()")
+    ids = [b["id"] for b in stored_backups(server) if b.get("deviceId") == device]
+    return json.loads((server.data_dir / f"backup-{ids[0]}.json").read_text())
+
+
+def atoms_on(page, server):
+    """The slugs in the newest backup of this device; none without one."""
+    try:
+        return {atom["slug"] for atom in own_newest(page, server)["data"]["atoms"]}
+    except IndexError:
+        return set()
+
+
+def wait_for_backed_up(page):
+    """Wait for the plain green words, that the server has confirmed."""
+    page.locator("sync-status[data-state=backed-up]").wait_for(timeout=20_000)
 
 
 def unsynced(page):

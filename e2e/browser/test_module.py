@@ -3,9 +3,13 @@
 import json
 import re
 import subprocess
-from pathlib import Path
+
+import pytest
+from support import ROOT
 
 from .conftest import PORTFOLIO
+
+README = (PORTFOLIO / "README.md").read_text()
 
 
 def run(*command, cwd=PORTFOLIO):
@@ -39,36 +43,58 @@ def test_importing_it_on_a_server_does_nothing(site):
     }
 
 
-def test_its_types_hold_and_are_generated(site, tmp_path):
+def test_its_types_hold_and_are_generated_and_its_own_tests_pass(site, tmp_path):
     run("npx", "--no-install", "tsc")
     run("npx", "--no-install", "tsc", "--project", "tsconfig.types.json", "--outDir", str(tmp_path))
+    run("npm", "test")
     package = json.loads((PORTFOLIO / "package.json").read_text())
     for entry in package["exports"].values():
         assert (tmp_path / entry["types"].removeprefix("./types/")).exists()
 
 
-def test_an_application_can_install_it(site, tmp_path):
-    """By the commands of portfolio/README.md, and build with what it got, types included."""
-    text = (PORTFOLIO / "README.md").read_text()
-    (install,) = re.findall(r"npm install (\S+\.tgz)", text)
-    run("npm", "pack", "--pack-destination", str(tmp_path))
-    archive = tmp_path / Path(install).name
-    app = tmp_path / "app"
-    app.mkdir()
+@pytest.fixture(scope="module")
+def application(site, tmp_path_factory):
+    """An application that has installed the package by the commands of portfolio/README.md."""
+    app = tmp_path_factory.mktemp("portfolio")
     (app / "package.json").write_text('{"name": "app", "private": true, "type": "module"}')
-    run("npm", "install", "--no-audit", "--no-fund", "--prefer-offline", str(archive), cwd=app)
-    (five_lines,) = re.findall(r"```js\n(.*?)```", text, re.DOTALL)
-    (app / "main.js").write_text(five_lines.replace("'../lib/db'", "'./db.js'"))
-    (app / "db.js").write_text("export const getDB = async () => null;")
-    (app / "index.html").write_text('<script type="module" src="/main.js"></script>')
-    run(str(PORTFOLIO / "node_modules/.bin/vite"), "build", "--logLevel", "warn", cwd=app)
-    assert list((app / "dist" / "assets").glob("*.js"))
-    (app / "use.ts").write_text(
+    (commands,) = re.findall(r"```sh\n(BACKUP_SERVER=.*?)```", README, re.DOTALL)
+    # `npm ci` has been run; other tests need what it would replace.
+    commands = commands.replace("../portfolio-backup-server", str(ROOT)).replace("npm ci && ", "")
+    run("bash", "-euo", "pipefail", "-c", commands, cwd=app)
+    return app
+
+
+def test_an_application_can_install_it_and_build(application):
+    own, anew = re.findall(r"```js\n(.*?)```", README, re.DOTALL)
+    (application / "db.js").write_text("export const getDB = async () => null;")
+    (application / "backup-client.ts").write_text(own)
+    (application / "main.js").write_text(anew.replace("'../lib/db'", "'./db.js'"))
+    (application / "index.html").write_text(
+        '<script type="module" src="/main.js"></script>'
+        '<script type="module" src="/backup-client.ts"></script>'
+    )
+    vite = str(PORTFOLIO / "node_modules/.bin/vite")
+    run(vite, "build", "--logLevel", "warn", cwd=application)
+    assert list((application / "dist" / "assets").glob("*.js"))
+    assert (application / "vendor" / "eoe-cloud-backup-1.0.0.tgz").exists()
+
+
+def test_its_types_are_the_applications(application):
+    """The names and results that the application's pages import, with the types they expect."""
+    (application / "use.ts").write_text(
         "import { createBackup } from 'eoe-cloud-backup';\n"
+        "import { listBackups, restoreFromBackup, getUnsyncedCount } from"
+        " 'eoe-cloud-backup/compat';\n"
+        "import type { BackupStatus, BackupSummary } from 'eoe-cloud-backup/compat';\n"
         "export const id: Promise<string> = createBackup().then((receipt) => receipt.id);\n"
+        "export const list: Promise<BackupSummary[]> = listBackups();\n"
+        "export const status: BackupStatus = 'success';\n"
+        "export const count: Promise<number> = getUnsyncedCount();\n"
+        "export const atoms = restoreFromBackup('x', { atoms: true }).then((it) =>"
+        " it?.atomsRestored ?? 0);\n"
     )
     tsc = str(PORTFOLIO / "node_modules/.bin/tsc")
-    run(tsc, "--strict", "--noEmit", "--module", "nodenext", "use.ts", cwd=app)
+    run(tsc, "--strict", "--noEmit", "--module", "nodenext", "use.ts", cwd=application)
 
 
 def test_it_depends_on_two_small_libraries_at_run_time():

@@ -5,6 +5,8 @@
 
 /** @typedef {'atoms'|'compositions'|'snapshots'|'voiceNotes'|'configOverrides'} Category */
 /** @typedef {Record<string, any>} StoredRecord */
+/** @typedef {{category: Category, key: IDBValidKey}} Reference */
+/** @typedef {Record<Category, number>} Counts */
 
 /** @type {readonly Category[]} In the order in which they are sent. */
 export const CATEGORIES = ['atoms', 'compositions', 'snapshots', 'voiceNotes', 'configOverrides'];
@@ -21,10 +23,7 @@ export const KEY_PATHS = {
 /** @type {readonly Category[]} The stores whose records carry `synced`; atoms don't. */
 export const FLAGGED = ['compositions', 'snapshots', 'voiceNotes', 'configOverrides'];
 
-/**
- * @param {unknown} name
- * @returns {name is Category}
- */
+/** @param {unknown} name @returns {name is Category} */
 export function isCategory(name) {
   return CATEGORIES.includes(/** @type {Category} */ (name));
 }
@@ -32,19 +31,27 @@ export function isCategory(name) {
 /**
  * The one name of a record across stores; `1` and `"1"` are two keys of IndexedDB.
  *
- * @param {Category} category
- * @param {IDBValidKey} key
+ * @param {Category} category @param {IDBValidKey} key
  */
 export function recordName(category, key) {
   return `${category}/${JSON.stringify(key)}`;
 }
 
-/**
- * @param {string} name
- * @returns {{category: Category, key: IDBValidKey}}
- */
+/** @param {string} name @returns {Reference} */
 export function referenceOf(name) {
   const end = name.indexOf('/');
   const category = /** @type {Category} */ (name.slice(0, end));
   return { category, key: JSON.parse(name.slice(end + 1)) };
+}
+
+/** @param {Iterable<{category: Category}>} records @returns {Counts} */
+export function countsOf(records) {
+  const counts = Object.fromEntries(CATEGORIES.map((category) => [category, 0]));
+  for (const { category } of records) counts[category] += 1;
+  return /** @type {Counts} */ (counts);
+}
+
+/** @param {Counts} counts */
+export function total(counts) {
+  return CATEGORIES.reduce((sum, category) => sum + counts[category], 0);
 }

@@ -6,26 +6,171 @@
  * `detail` is what `getBackupStatus()` returns.
  */
 
-export { disableAutoBackup, enableAutoBackup } from './auto-backup.js';
-export { createBackup, markAsSynced } from './backup.js';
-export { deleteBackup, listBackups } from './backups.js';
+import { deleteOne, listPage } from './backups.js';
+import { client } from './client.js';
+
 export { CATEGORIES } from './categories.js';
-export { downloadBackup, readBackup } from './documents.js';
 export { BackupError } from './errors.js';
-export { getUndo, previewRestore, restoreFromBackup, undoRestore } from './restore.js';
-export { configure } from './settings.js';
-export { getBackupStatus, STATUS_EVENT } from './status.js';
-export { getUnsyncedCount, getUnsyncedSnapshots } from './unsynced.js';
-export { notifyChanged } from './watch.js';
+export { downloadBackup, readBackup } from './documents.js';
+export {
+  dismissUndo,
+  getUndo,
+  previewRestore,
+  restoreFromBackup,
+  undoRestore,
+} from './restore.js';
+export { BACKUPS_EVENT, STATUS_EVENT } from './status.js';
+export { describeStatus } from './status-words.js';
 
 /** @typedef {import('./backups.js').Backup} Backup */
+/** @typedef {import('./backups.js').Page} BackupPage */
 /** @typedef {import('./categories.js').Category} Category */
+/** @typedef {import('./categories.js').StoredRecord} StoredRecord */
 /** @typedef {import('./documents.js').BackupDocument} BackupDocument */
-/** @typedef {import('./documents.js').Items} Items */
 /** @typedef {import('./documents.js').Source} Source */
-/** @typedef {import('./restore.js').PlannedRecord} PlannedRecord */
+/** @typedef {import('./documents.js').Items} Items */
+/** @typedef {import('./plan.js').PlannedRecord} PlannedRecord */
 /** @typedef {import('./restore.js').RestoreOptions} RestoreOptions */
 /** @typedef {import('./restore.js').RestoreResult} RestoreResult */
 /** @typedef {import('./settings.js').Settings} Settings */
 /** @typedef {import('./status.js').BackupStatus} BackupStatus */
 /** @typedef {import('./transport.js').Receipt} Receipt */
+
+/** @type {AbortController | null} */
+let enabled = null;
+
+/**
+ * Says where the server and the data are. Call it before anything else; what is left out keeps
+ * its value, and so do a `baseUrl` and a `timeoutMs` that are undefined.
+ *
+ * @param {Partial<Settings>} options
+ */
+export function configure(options) {
+  client().configure(options);
+}
+
+/**
+ * Backs up at each close, start and return, and what changed between them. A second call changes
+ * nothing.
+ *
+ * @returns {Promise<void>} when the start's own backup, if there was one to make, has ended.
+ * It never rejects: how that went is told by the status event
+ */
+export async function enableAutoBackup() {
+  if (enabled) return;
+  enabled = new AbortController();
+  const { schedule } = client();
+  schedule.auto = true;
+  client().watch(enabled.signal);
+  await schedule.arrive();
+}
+
+/** Ends what `enableAutoBackup` started; a backup that runs is finished. */
+export function disableAutoBackup() {
+  client().schedule.auto = false;
+  enabled?.abort();
+  enabled = null;
+}
+
+/**
+ * Backs up everything that is stored, changed or not. While such a backup runs, another call waits
+ * for that one; one that another tab finishes in that time counts, if nothing changed since.
+ *
+ * @returns {Promise<Receipt>}
+ */
+export async function createBackup() {
+  const made = client().schedule.perform({ everything: true, send: true });
+  return /** @type {Receipt} */ (await made);
+}
+
+/**
+ * Says that something was written. Only needed for writes through another connection than the
+ * one that `getDB` returns, and even then only to be sooner.
+ */
+export function notifyChanged() {
+  client().notifyChanged();
+}
+
+/** @returns {BackupStatus} as it is now, the same as the last event's `detail` */
+export function getBackupStatus() {
+  return client().status.current;
+}
+
+/** @returns {Promise<number>} records added, edited or deleted since the last backup from here */
+export async function getUnsyncedCount() {
+  const { tracker, pending } = client();
+  await tracker.upToDate();
+  return pending.count;
+}
+
+/** @returns {Promise<StoredRecord[]>} the snapshots among them, those that still exist */
+export async function getUnsyncedSnapshots() {
+  const { tracker, pending } = client();
+  await tracker.upToDate();
+  const entries = pending.entries().filter(({ category }) => category === 'snapshots');
+  return entries.flatMap(({ json, error }) => {
+    if (error) throw error;
+    return json === null ? [] : [JSON.parse(json)];
+  });
+}
+
+/**
+ * Marks the records whose content is what the last backup contains. A backup does this by itself;
+ * this repeats it, as after a crash between the receipt and the marks.
+ *
+ * @returns {Promise<number>} how many were marked
+ */
+export async function markAsSynced() {
+  await client().tracker.upToDate();
+  return client().correctFlags();
+}
+
+/** @returns {Promise<string>} this device's id, one for all tabs of an origin */
+export async function getDeviceId() {
+  await client().load();
+  return client().pending.state.deviceId;
+}
+
+/** @returns {Promise<Backup[]>} all of them, newest first */
+export async function listBackups() {
+  return (await readList()).backups;
+}
+
+/**
+ * @param {{limit?: number, before?: string | null, deviceId?: string}} [range] `before`: the `next`
+ * of the page before; `deviceId`: only this device's
+ * @returns {Promise<BackupPage>}
+ */
+export function listBackupPage({ limit = 500, before, deviceId } = {}) {
+  return readList({ limit, before, deviceId });
+}
+
+/** @param {{limit?: number, before?: string | null, deviceId?: string}} [range] */
+async function readList(range) {
+  const page = await listPage(client().settings, range);
+  client().schedule.retry();
+  return page;
+}
+
+/**
+ * Deletes a backup on the server. If it was the newest one made from here, this device backs up
+ * again by itself.
+ *
+ * @param {string} id
+ */
+export async function deleteBackup(id) {
+  const { settings, pending, uploads, schedule, announce } = client();
+  await client().load();
+  const wasBase = id === pending.base?.receipt.id;
+  try {
+    await deleteOne(settings, id);
+  } finally {
+    announce({ remembered: true });
+    if (wasBase) {
+      // Also when the answer was lost, and nobody knows whether it is gone.
+      uploads.doubt();
+      await schedule.perform({ verify: true, send: false }).catch(() => {});
+      void schedule.arrive();
+    }
+  }
+}

@@ -2,7 +2,7 @@
  * From stored records to what is sent, and to what two versions of a record are compared by.
  *
  * Sent: the record as stored, a voice note without its `audioBlob`. Compared: the same without
- * `synced`, which tells of the backup and is no content. A value that JSON would silently change
+ * `synced`, which is about the backup and is no content. A value that JSON would silently change
  * (a Date, a Map, NaN, a hole in an array) is an error that names the record; only a member that
  * is `undefined` is left out, since reading it back gives the same.
  */
@@ -11,8 +11,8 @@ import { FLAGGED, recordName } from './categories.js';
 import { BackupError, messageOf } from './errors.js';
 import { sha256 } from './sha256.js';
 
-/** @typedef {import('./categories.js').Category} Category */
-/** @typedef {import('./categories.js').StoredRecord} StoredRecord */
+/** @import { Category, StoredRecord } from './categories.js' */
+
 /**
  * @typedef {object} Entry One record as it is stored.
  * @property {Category} category
@@ -20,119 +20,61 @@ import { sha256 } from './sha256.js';
  * @property {string} name see `recordName`
  * @property {string | null} json what is sent; null if there is no such record, or `error`
  * @property {string | null} digest of what is compared; null if there is no such record
- * @property {boolean} flaggedUnsynced it carries the flag, and not as true
+ * @property {boolean | null} flag its `synced`; null where the store has no such flag
  * @property {BackupError} [error] why it can't be sent
  */
 
-/** The digest of a record that JSON can't hold; no backed up one has it. */
+/** The digest of a record that JSON can't hold; no record in a backup has it. */
 const NOT_JSON = 'not JSON';
 
 /**
  * What two versions of a record are compared by, here or out of a backup.
  *
- * @param {Category} category
- * @param {StoredRecord} record
- * @returns {string}
+ * @param {Category} category @param {StoredRecord} record @returns {string}
  */
 export function digestOf(category, record) {
-  try {
-    assertJson(withoutAudio(category, record));
-  } catch {
-    return NOT_JSON;
-  }
-  return sha256(comparedText(category, record));
+  return entryOf(category, '', record).digest ?? NOT_JSON;
 }
 
 /**
- * @param {Category} category
- * @param {StoredRecord} record
- */
-export function isFlaggedUnsynced(category, record) {
-  return FLAGGED.includes(category) && record.synced !== true;
-}
-
-/**
- * @param {Category} category
- * @param {IDBValidKey} key
- * @param {StoredRecord | null} record null: there is none
- * @returns {Entry}
+ * @param {Category} category @param {IDBValidKey} key
+ * @param {StoredRecord | null} record null: there is none @returns {Entry}
  */
 export function entryOf(category, key, record) {
   const name = recordName(category, key);
-  const entry = { category, key, name, json: null, digest: null, flaggedUnsynced: false };
-  if (record === null) return entry;
+  if (record === null) return { category, key, name, json: null, digest: null, flag: null };
+  const { audioBlob, ...withoutAudio } = record;
+  const sent = category === 'voiceNotes' ? withoutAudio : record;
+  const { synced, ...content } = sent;
+  const isFlagged = FLAGGED.includes(category);
+  const flag = isFlagged ? synced === true : null;
   try {
-    const sent = withoutAudio(category, record);
-    assertJson(sent);
-    return {
-      ...entry,
-      json: JSON.stringify(sent),
-      digest: sha256(comparedText(category, record)),
-      flaggedUnsynced: isFlaggedUnsynced(category, record),
-    };
+    const digest = sha256(JSON.stringify(isFlagged ? content : sent, refuse));
+    return { category, key, name, json: JSON.stringify(sent), digest, flag };
   } catch (cause) {
     const error = new BackupError(`${name} can't be backed up: ${messageOf(cause)}`, { cause });
-    return { ...entry, digest: NOT_JSON, error };
+    return { category, key, name, json: null, digest: NOT_JSON, flag, error };
   }
 }
 
 /**
- * @param {Category} category
- * @param {StoredRecord} record
+ * For `JSON.stringify`, which itself refuses a bigint and an object that contains itself.
+ *
+ * @this {any} @param {string} member
+ * @param {unknown} value which may be what a Date's `toJSON` made of it
+ * @throws {TypeError} for a value that JSON can't hold
  */
-function comparedText(category, record) {
-  const compared = withoutAudio(category, record);
-  if (!FLAGGED.includes(category)) return JSON.stringify(compared);
-  const { synced, ...content } = compared;
-  return JSON.stringify(content);
-}
-
-/**
- * @param {Category} category
- * @param {StoredRecord} record
- * @returns {StoredRecord}
- */
-function withoutAudio(category, record) {
-  if (category !== 'voiceNotes') return record;
-  const { audioBlob, ...metadata } = record;
-  return metadata;
-}
-
-/**
- * @param {unknown} value
- * @param {string} [path]
- * @param {Set<object>} [parents]
- * @throws {TypeError} naming the member that JSON can't hold
- */
-function assertJson(value, path = '', parents = new Set()) {
-  if (value === null || typeof value === 'string' || typeof value === 'boolean') return;
-  const where = path || 'the record';
-  if (typeof value === 'number') {
-    if (!Number.isFinite(value)) throw new TypeError(`${where} is ${value}`);
-    return;
+function refuse(member, value) {
+  const stored = this[member];
+  if (typeof stored === 'number' && !Number.isFinite(stored)) {
+    throw new TypeError(`${member} is ${stored}`);
   }
-  if (typeof value !== 'object') throw new TypeError(`${where} is a ${typeof value}`);
-  if (parents.has(value)) throw new TypeError(`${where} contains itself`);
-  parents.add(value);
-  if (Array.isArray(value)) {
-    for (let index = 0; index < value.length; index += 1) {
-      assertJson(value[index], `${path}[${index}]`, parents);
-    }
-  } else {
-    assertPlain(value, where);
-    for (const [name, member] of Object.entries(value)) {
-      if (member !== undefined) assertJson(member, path ? `${path}.${name}` : name, parents);
-    }
+  const isHole = stored === undefined && Array.isArray(this);
+  if (isHole || typeof stored === 'function' || typeof stored === 'symbol') {
+    throw new TypeError(`${member} is a ${typeof stored}`);
   }
-  parents.delete(value);
-}
-
-/**
- * @param {object} value
- * @param {string} where
- */
-function assertPlain(value, where) {
-  const prototype = Object.getPrototypeOf(value);
-  if (prototype === Object.prototype || prototype === null) return;
-  throw new TypeError(`${where} is a ${value.constructor?.name ?? 'special object'}`);
+  if (typeof stored !== 'object' || stored === null || Array.isArray(stored)) return value;
+  const prototype = Object.getPrototypeOf(stored);
+  if (prototype === Object.prototype || prototype === null) return value;
+  throw new TypeError(`${member} is a ${stored.constructor?.name ?? 'special object'}`);
 }

@@ -13,8 +13,8 @@ import { BackupError } from './errors.js';
  *   was handed over gets another second for each 32 KiB before its answer is due.
  */
 
-/** @type {Settings} */
-const settings = {
+/** @type {Readonly<Settings>} */
+export const DEFAULTS = {
   baseUrl: '',
   getDB: undefined,
   token: undefined,
@@ -22,17 +22,13 @@ const settings = {
   timeoutMs: 30_000,
 };
 
-/** @type {Set<(settings: Readonly<Settings>) => void>} */
-const listeners = new Set();
-
 /**
- * Says where the server and the data are. Call it before anything else; what is left out keeps
- * its value, and so do a `baseUrl` and a `timeoutMs` that are undefined.
- *
- * @param {Partial<Settings>} options
- * @throws {BackupError} for a value of the wrong type
+ * @param {Readonly<Settings>} settings
+ * @param {Partial<Settings>} options what is left out keeps its value, and so do a `baseUrl` and
+ * a `timeoutMs` that are undefined
+ * @returns {Settings} @throws {BackupError} for a value of the wrong type
  */
-export function configure(options) {
+export function changed(settings, options) {
   const { baseUrl = settings.baseUrl, timeoutMs = settings.timeoutMs } = options;
   const { getDB, token, device } = { ...settings, ...options };
   if (typeof baseUrl !== 'string') throw new BackupError('configure: baseUrl must be a string');
@@ -47,22 +43,11 @@ export function configure(options) {
   if (!(Number.isFinite(timeoutMs) && timeoutMs > 0)) {
     throw new BackupError('configure: timeoutMs must be a positive number of milliseconds');
   }
-  Object.assign(settings, {
+  return {
     baseUrl: baseUrl.replace(/\/+$/, ''),
     getDB,
     token: token || undefined,
     device: device || undefined,
     timeoutMs,
-  });
-  for (const listener of listeners) listener(settings);
-}
-
-/** @returns {Readonly<Settings>} */
-export function currentSettings() {
-  return settings;
-}
-
-/** @param {(settings: Readonly<Settings>) => void} listener called after each `configure` */
-export function onConfigure(listener) {
-  listeners.add(listener);
+  };
 }

@@ -5,11 +5,9 @@
  * `data-state` on the element names what it shows.
  */
 
-import { getBackupStatus, STATUS_EVENT } from './status.js';
-import { upToDate, watch } from './watch.js';
-
-/** @typedef {import('./status.js').BackupStatus} BackupStatus */
-/** @typedef {'checking'|'backing-up'|'error'|'offline'|'unsynced'|'empty'|'backed-up'} View */
+import { client } from './client.js';
+import { STATUS_EVENT } from './status.js';
+import { describeStatus } from './status-words.js';
 
 /** Outlines in a square of 24; each state has a shape of its own, not only a colour. */
 const ICONS = {
@@ -19,6 +17,8 @@ const ICONS = {
   offline: 'M4 4l16 16M8.6 8.7A5.5 5.5 0 0 0 7.5 19h10M19.6 17.4A4 4 0 0 0 17 11a6 6 0 0 0-5.6-4',
   unsynced: 'M12 7v5.5l3.5 2M12 3.5a8.5 8.5 0 1 1 0 17 8.5 8.5 0 0 1 0-17z',
   empty: 'M5 12h14',
+  emptied: 'M5 12h14M12 5v.3M12 19v.3',
+  unverified: 'M4.5 13.5l3.5 3.5L16 8.5M19 4v6M19 13.5v.3',
   'backed-up': 'M4.5 12.5l5 5L19.5 7',
 };
 
@@ -79,10 +79,7 @@ export class SyncStatusElement extends Base {
     const resized = new ResizeObserver(() => pressable(text));
     resized.observe(text);
     signal.addEventListener('abort', () => resized.disconnect());
-    watch(signal);
-    // After the modules of the page, one of which calls configure(). A failure is an event.
-    const timer = setTimeout(() => upToDate().catch(() => {}));
-    signal.addEventListener('abort', () => clearTimeout(timer));
+    client().watch(signal);
   }
 
   disconnectedCallback() {
@@ -93,15 +90,14 @@ export class SyncStatusElement extends Base {
   #render() {
     if (!this.#parts) return;
     const { path, text, progress } = this.#parts;
-    const status = getBackupStatus();
-    const view = viewOf(status, navigator.onLine);
-    if (this.dataset.state !== view) {
-      this.dataset.state = view;
-      path.setAttribute('d', ICONS[view]);
+    const status = client().status.current;
+    const { state, text: words } = describeStatus(status);
+    if (this.dataset.state !== state) {
+      this.dataset.state = state;
+      path.setAttribute('d', ICONS[state]);
     }
-    progress.hidden = view !== 'backing-up';
+    progress.hidden = state !== 'backing-up';
     progress.value = status.progress ?? 0;
-    const words = textOf(view, status);
     // Written only when it differs, or a screen reader would say it again at each event.
     if (text.textContent === words) return;
     text.textContent = words;
@@ -146,50 +142,4 @@ function build(host) {
 /** @param {HTMLButtonElement} text can be pressed only while the line has no room for all of it */
 function pressable(text) {
   text.disabled = text.scrollWidth <= text.clientWidth;
-}
-
-/**
- * @param {BackupStatus} status
- * @param {boolean} online
- * @returns {View}
- */
-function viewOf({ status, lastError, unsyncedCount, storedCount, lastBackupTime }, online) {
-  if (status === 'backing-up') return 'backing-up';
-  if (lastError !== null) return 'error';
-  if (!online) return 'offline';
-  if (unsyncedCount === null) return 'checking';
-  if (unsyncedCount > 0) return 'unsynced';
-  return storedCount === 0 && lastBackupTime === null ? 'empty' : 'backed-up';
-}
-
-/**
- * @param {View} view
- * @param {BackupStatus} status
- */
-function textOf(view, { lastError, unsyncedCount, lastBackupTime }) {
-  const changes = unsyncedCount === 1 ? '1 change' : `${unsyncedCount} changes`;
-  switch (view) {
-    case 'checking':
-      return 'Checking…';
-    case 'backing-up':
-      return 'Backing up…';
-    case 'error':
-      return `Not backed up: ${lastError}`;
-    case 'offline':
-      return unsyncedCount ? `Offline, ${changes} not backed up yet` : 'Offline';
-    case 'unsynced':
-      return `${changes} not backed up yet`;
-    case 'empty':
-      return 'Nothing to back up yet';
-    case 'backed-up':
-      return lastBackupTime ? `Backed up ${timeOf(lastBackupTime)}` : 'Everything is backed up';
-  }
-}
-
-/** @param {string} timestamp */
-function timeOf(timestamp) {
-  const time = new Date(timestamp);
-  const clock = time.toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit' });
-  if (time.toDateString() === new Date().toDateString()) return `at ${clock}`;
-  return `on ${time.toLocaleDateString(undefined, { dateStyle: 'long' })}, ${clock}`;
 }

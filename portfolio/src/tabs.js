@@ -1,38 +1,41 @@
 /**
- * Tells the other tabs of this origin what was written here, and that what is remembered changed.
+ * What the tabs of an origin tell each other. The client before this one understands the first
+ * three members, and ignores the last.
  */
 
 /**
  * @typedef {object} News
- * @property {import('./database.js').Reference[]} [written] these records
+ * @property {import('./categories.js').Reference[]} [written] these records
  * @property {boolean} [unseen] something was written, and nobody knows what
- * @property {boolean} [remembered] what the client's own database holds has changed
+ * @property {boolean} [remembered] what the server has, or what is remembered of it, has changed
+ * @property {import('./upload.js').Upload} [sent] left without an answer that can be read
  */
 
-/** @type {BroadcastChannel | null} */
-let channel = null;
+export class Tabs {
+  /** @type {BroadcastChannel | null} */
+  #channel = null;
 
-/** @type {((news: News) => void) | null} */
-let heard = null;
+  /** @param {(news: News) => void} onNews called while listening */
+  constructor(onNews) {
+    this.onNews = onNews;
+  }
 
-function open() {
-  if (typeof BroadcastChannel === 'undefined') return;
-  channel ??= new BroadcastChannel('eoe-cloud-backup');
-  channel.onmessage = ({ data }) => heard?.(data);
-}
+  listen() {
+    if (this.#channel || typeof BroadcastChannel === 'undefined') return;
+    this.#channel = new BroadcastChannel('eoe-cloud-backup');
+    this.#channel.onmessage = ({ data }) => this.onNews(data);
+  }
 
-/** @param {News} news */
-export function announce(news) {
-  open();
-  channel?.postMessage(news);
-}
+  stop() {
+    this.#channel?.close();
+    this.#channel = null;
+  }
 
-/** @param {((news: News) => void) | null} listener null ends it */
-export function onAnnouncement(listener) {
-  heard = listener;
-  if (listener) open();
-  else {
-    channel?.close();
-    channel = null;
+  /** @param {News} news */
+  tell(news) {
+    const wasListening = this.#channel !== null;
+    this.listen();
+    this.#channel?.postMessage(news);
+    if (!wasListening) this.stop();
   }
 }

@@ -7,32 +7,31 @@
 
 import { CATEGORIES } from './categories.js';
 import { BackupError } from './errors.js';
-import { compress } from './parcel.js';
-import { currentSettings } from './settings.js';
 
-/** @typedef {import('./parcel.js').Parcel} Parcel */
+/** @typedef {import('./categories.js').Counts} Counts */
+/** @typedef {import('./settings.js').Settings} Settings */
 
 /**
  * @typedef {object} Receipt The server's answer to a stored backup.
  * @property {string} id
  * @property {string} timestamp ISO 8601, UTC
  * @property {number} size of the stored file, in bytes
- * @property {Record<import('./categories.js').Category, number>} counts
+ * @property {Counts} counts
  */
 
 /**
  * @typedef {object} Request
- * @property {string} method
  * @property {string} path below the base URL
+ * @property {string} [method] GET by default
  * @property {Blob | string} [body]
  * @property {string} [type] the body's
  * @property {(fraction: number) => void} [onProgress] 0 to 1, of the upload
+ * @property {boolean} [once] not tried again
  */
 
-/** @typedef {{status: number, text: string, retryAfter: string | null}} Answer */
+/** @typedef {{status: number, text: string, retryAfter: number}} Answer */
 
-/** Seconds before the second, third and fourth attempt. */
-const DELAYS = [1, 2, 4];
+const DELAYS = [1, 2, 4]; // seconds before the second, third and fourth attempt
 
 /** A server that asks to be left alone for longer gets its wish: the attempt fails. */
 const LONGEST_WAIT = 120;
@@ -44,49 +43,26 @@ const LONGEST_WAIT = 120;
 const DRAIN = 32 * 1024;
 
 /**
- * Uploads one backup.
- *
- * @param {Parcel} parcel its key is the same for each attempt, so that one is stored at most; its
- *   counts must be in the receipt
- * @param {(fraction: number) => void} onProgress
- * @returns {Promise<Receipt>}
- */
-export async function upload(parcel, onProgress) {
-  const [path, body] = [uploadPath(parcel), await compress(parcel)];
-  const answer = await request({ method: 'POST', path, body, type: body.type, onProgress });
-  return checkedReceipt(parsed(answer), parcel.counts);
-}
-
-/** @param {Parcel} parcel */
-export function uploadPath({ key, base }) {
-  const change = base === null ? '' : `&base=${encodeURIComponent(base)}`;
-  return `/api/backup?key=${encodeURIComponent(key)}${change}`;
-}
-
-/**
- * @param {Request} options
+ * @param {Readonly<Settings>} settings @param {Request} options
  * @returns {Promise<Answer>} with a 2xx status
  * @throws {BackupError} after the last attempt, or at once for an answer no retry can change
  */
-export async function request(options) {
+export async function request(settings, options) {
   for (let attempt = 0; ; attempt += 1) {
-    const outcome = await exchange(options);
+    const outcome = await exchange(settings, options);
     const answer = outcome instanceof BackupError ? null : outcome;
     if (answer && answer.status >= 200 && answer.status < 300) return answer;
     // A deletion whose answer was lost: what is asked for has happened.
     if (answer?.status === 404 && options.method === 'DELETE' && attempt > 0) return answer;
     const failure = outcome instanceof BackupError ? outcome : refusal(outcome);
-    const wait = Math.max(DELAYS[attempt] ?? Infinity, secondsToWait(answer));
-    if (!worthRetrying(answer) || wait > LONGEST_WAIT) throw failure;
+    const wait = Math.max(DELAYS[attempt] ?? Infinity, failure.retryAfter);
+    if (options.once || !isWorthRetrying(answer) || wait > LONGEST_WAIT) throw failure;
     options.onProgress?.(0);
     await new Promise((resolve) => setTimeout(resolve, wait * 1000));
   }
 }
 
-/**
- * @param {Answer} answer
- * @returns {any} the JSON in it
- */
+/** @param {Answer} answer @returns {any} the JSON in it */
 export function parsed(answer) {
   try {
     return JSON.parse(answer.text);
@@ -98,25 +74,48 @@ export function parsed(answer) {
   }
 }
 
+/**
+ * A captive portal's 200 is no receipt, and neither is one for other contents.
+ *
+ * @param {any} receipt @param {Counts} counts @returns {Receipt} @throws {BackupError}
+ */
+export function checkedReceipt(receipt, counts) {
+  const isReceipt =
+    typeof receipt?.id === 'string' &&
+    receipt.id !== '' &&
+    !Number.isNaN(Date.parse(receipt.timestamp)) &&
+    Number.isInteger(receipt.size) &&
+    typeof receipt.counts === 'object';
+  if (!isReceipt) throw new BackupError('The server\'s answer is not a receipt for a backup');
+  for (const category of CATEGORIES) {
+    const stored = receipt.counts?.[category];
+    if (stored === counts[category]) continue;
+    throw new BackupError(
+      `The server's receipt is not for this backup: it names ${stored} ${category}, ` +
+        `${counts[category]} were sent`,
+    );
+  }
+  return receipt;
+}
+
 /** @param {Answer | null} answer null where there was none */
-function worthRetrying(answer) {
+function isWorthRetrying(answer) {
   return !answer || answer.status === 408 || answer.status === 429 || answer.status >= 500;
 }
 
 /**
- * @param {Answer | null} answer
- * @returns {number} of its Retry-After (RFC 9110, section 10.2.3), 0 without one
+ * @param {string | null} value of `Retry-After` (RFC 9110, section 10.2.3)
+ * @returns {number} seconds, 0 without one
  */
-function secondsToWait(answer) {
-  const value = answer?.retryAfter?.trim();
-  if (!value) return 0;
-  if (/^\d+$/.test(value)) return Number(value);
-  const date = Date.parse(value);
+function secondsToWait(value) {
+  const text = value?.trim() ?? '';
+  if (/^\d+$/.test(text)) return Number(text);
+  const date = Date.parse(text);
   return Number.isNaN(date) ? 0 : Math.max(0, (date - Date.now()) / 1000);
 }
 
 /** @param {Answer} answer */
-function refusal({ status, text }) {
+function refusal({ status, text, retryAfter }) {
   let reason;
   try {
     reason = JSON.parse(text).error;
@@ -124,17 +123,16 @@ function refusal({ status, text }) {
     // A proxy's page: its status says more than its text.
   }
   const message = typeof reason === 'string' && reason ? reason : `The server answered ${status}`;
-  return new BackupError(message, { status });
+  return new BackupError(message, { status, retryAfter });
 }
 
 /**
  * One attempt.
  *
- * @param {Request} options
+ * @param {Readonly<Settings>} settings @param {Request} options
  * @returns {Promise<Answer | BackupError>} an error where no answer came
  */
-function exchange({ method, path, body, type, onProgress }) {
-  const { baseUrl, token, timeoutMs } = currentSettings();
+function exchange({ baseUrl, token, timeoutMs }, { method = 'GET', path, body, type, onProgress }) {
   return new Promise((resolve) => {
     const xhr = new XMLHttpRequest();
     /** @type {ReturnType<typeof setTimeout>} */
@@ -152,7 +150,7 @@ function exchange({ method, path, body, type, onProgress }) {
       timer = setTimeout(stalled, timeoutMs + longer);
     };
     xhr.onload = () => {
-      const retryAfter = xhr.getResponseHeader('Retry-After');
+      const retryAfter = secondsToWait(xhr.getResponseHeader('Retry-After'));
       finish({ status: xhr.status, text: xhr.responseText, retryAfter });
     };
     xhr.onerror = () => finish(new BackupError('The backup server can\'t be reached'));
@@ -170,30 +168,4 @@ function exchange({ method, path, body, type, onProgress }) {
     moved();
     xhr.send(body);
   });
-}
-
-/**
- * A captive portal's 200 is no receipt, and neither is one for other contents.
- *
- * @param {any} receipt
- * @param {Record<string, number>} counts
- * @returns {Receipt}
- */
-function checkedReceipt(receipt, counts) {
-  const isReceipt =
-    typeof receipt?.id === 'string' &&
-    receipt.id !== '' &&
-    !Number.isNaN(Date.parse(receipt.timestamp)) &&
-    Number.isInteger(receipt.size) &&
-    typeof receipt.counts === 'object';
-  if (!isReceipt) throw new BackupError('The server\'s answer is not a receipt for a backup');
-  for (const category of CATEGORIES) {
-    if (receipt.counts?.[category] !== counts[category]) {
-      throw new BackupError(
-        `The server's receipt is not for this backup: it names ${receipt.counts?.[category]} ` +
-          `${category}, ${counts[category]} were sent`,
-      );
-    }
-  }
-  return receipt;
 }

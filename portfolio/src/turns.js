@@ -2,12 +2,11 @@
  * Long work in short turns, between which the page gets its own.
  */
 
-/** How long a turn may take, in milliseconds. */
-const TURN = 12;
+const TURN = 12; // how long a turn may take, in milliseconds
 
 /**
  * @returns {() => Promise<void> | undefined} to be called, and awaited, between two small pieces
- *   of work: it waits only when a turn is over
+ * of work: it waits only when a turn is over
  */
 export function turns() {
   let end = performance.now() + TURN;

@@ -4,7 +4,8 @@
  * IndexedDB tells nobody of a write. The connection is the host's own, so its transactions are
  * where its writes can be seen: on that one object, and on what comes out of it, not on the
  * prototypes that all share. A value is copied at the call, as IndexedDB itself does; a write
- * counts when its transaction completes, and not at all if its request or that fails.
+ * counts when its transaction completes, and not at all if its request or that fails. What a
+ * cursor writes, and what the deletion of a range deletes, is not seen, only that it was done.
  */
 
 import { isCategory, KEY_PATHS } from './categories.js';
@@ -22,7 +23,7 @@ import { isCategory, KEY_PATHS } from './categories.js';
 /**
  * @callback Listener called as a transaction completes, before the host's own listeners are
  * @param {Write[]} writes in their order
- * @param {boolean} unseen whether it also wrote something that is not among them
+ * @param {boolean} unseen whether it may also have written something that is not among them
  * @returns {void}
  */
 
@@ -30,10 +31,7 @@ import { isCategory, KEY_PATHS } from './categories.js';
 
 const watched = new WeakSet();
 
-/**
- * @param {IDBDatabase} database
- * @param {Listener} listener
- */
+/** @param {IDBDatabase} database @param {Listener} listener */
 export function watchWrites(database, listener) {
   if (watched.has(database)) return;
   watched.add(database);
@@ -47,10 +45,7 @@ export function watchWrites(database, listener) {
   };
 }
 
-/**
- * @param {IDBTransaction} transaction
- * @param {Listener} listener
- */
+/** @param {IDBTransaction} transaction @param {Listener} listener */
 function watchTransaction(transaction, listener) {
   /** @type {Notes} */
   const notes = { writes: [], unseen: false };
@@ -65,11 +60,7 @@ function watchTransaction(transaction, listener) {
   };
 }
 
-/**
- * @param {IDBObjectStore} store
- * @param {Category} category
- * @param {Notes} notes
- */
+/** @param {IDBObjectStore} store @param {Category} category @param {Notes} notes */
 function watchStore(store, category, notes) {
   if (watched.has(store)) return;
   watched.add(store);
@@ -82,100 +73,53 @@ function watchStore(store, category, notes) {
   };
   store.delete = function (query) {
     const request = remove.call(this, query);
-    if (query instanceof IDBKeyRange) return noteUnseen(request, notes);
-    return noteDeletion(request, category, query, notes);
-  };
-  store.clear = function () {
-    return noteUnseen(clear.call(this), notes);
-  };
-  store.index = function (name) {
-    const index = open.call(this, name);
-    watchCursors(index, category, notes);
-    return index;
-  };
-  watchCursors(store, category, notes);
-}
-
-/**
- * @param {IDBObjectStore | IDBIndex} source
- * @param {Category} category
- * @param {Notes} notes
- */
-function watchCursors(source, category, notes) {
-  const { openCursor: open } = source;
-  source.openCursor = function openCursor(...parameters) {
-    const request = open.apply(this, parameters);
     request.addEventListener('success', () => {
-      if (request.result) watchCursor(request.result, category, notes);
+      if (query instanceof IDBKeyRange) notes.unseen = true;
+      else notes.writes.push({ category, key: query, record: null });
     });
     return request;
   };
+  store.clear = function () {
+    notes.unseen = true;
+    return clear.call(this);
+  };
+  store.index = function (name) {
+    const index = open.call(this, name);
+    watchCursors(index, notes);
+    return index;
+  };
+  watchCursors(store, notes);
+}
+
+/** @param {IDBObjectStore | IDBIndex} source @param {Notes} notes */
+function watchCursors(source, notes) {
+  const { openCursor: open } = source;
+  source.openCursor = function openCursor(...parameters) {
+    notes.unseen = true;
+    return open.apply(this, parameters);
+  };
 }
 
 /**
- * @param {IDBCursorWithValue} cursor
- * @param {Category} category
- * @param {Notes} notes
- */
-function watchCursor(cursor, category, notes) {
-  if (watched.has(cursor)) return;
-  watched.add(cursor);
-  const { update, delete: remove } = cursor;
-  cursor.update = function (value) {
-    return noteWrite(update.call(this, value), category, value, notes);
-  };
-  cursor.delete = function () {
-    const { primaryKey } = this;
-    return noteDeletion(remove.call(this), category, primaryKey, notes);
-  };
-}
-
-/**
- * @param {IDBRequest<IDBValidKey>} request
- * @param {Category} category
- * @param {StoredRecord} value
+ * @param {IDBRequest<IDBValidKey>} request @param {Category} category @param {StoredRecord} value
  * @param {Notes} notes
  */
 function noteWrite(request, category, value, notes) {
   const record = copied(value);
   request.addEventListener('success', () => {
-    if (!record) notes.unseen = true;
-    else {
-      const key = request.result;
-      const path = KEY_PATHS[category];
-      // Where the host left the key to IndexedDB, that is where IndexedDB puts it.
-      if (!(path in record)) record[path] = key;
-      notes.writes.push({ category, key, record });
-    }
-  });
-  return request;
-}
-
-/**
- * @param {IDBRequest<undefined>} request
- * @param {Category} category
- * @param {IDBValidKey} key
- * @param {Notes} notes
- */
-function noteDeletion(request, category, key, notes) {
-  request.addEventListener('success', () => notes.writes.push({ category, key, record: null }));
-  return request;
-}
-
-/**
- * @param {IDBRequest<undefined>} request
- * @param {Notes} notes
- */
-function noteUnseen(request, notes) {
-  request.addEventListener('success', () => {
-    notes.unseen = true;
+    const key = request.result;
+    const path = KEY_PATHS[category];
+    // Where the host left the key to IndexedDB, that is where IndexedDB puts it.
+    if (record && !(path in record)) record[path] = key;
+    if (record) notes.writes.push({ category, key, record });
+    else notes.unseen = true;
   });
   return request;
 }
 
 /**
  * @param {StoredRecord} value
- * @returns {StoredRecord | null} null where that can't be done: then the stores are looked through
+ * @returns {StoredRecord | null} null where that can't be done: then the stores are scanned
  */
 function copied(value) {
   try {

@@ -1,0 +1,1 @@
+"""A random walk of two devices and their tabs."""

@@ -1,0 +1,246 @@
+/**
+ * The one fact a record: what is stored here, and is not in the base.
+ *
+ * The base is the newest backup of this device. It is *lost* while the server's newest backup of
+ * this device is another one: then every record is pending, and nothing is a deletion. Counts,
+ * status, uploads and flags follow from what is pending; nothing else is known of a record.
+ * This module is pure: no IndexedDB, no page, no clock.
+ */
+
+import { countsOf, referenceOf, total } from './categories.js';
+import { keyOf } from './upload.js';
+
+/** @import { Counts } from './categories.js' */
+/** @import { Entry } from './serialize.js' */
+/** @import { Receipt } from './transport.js' */
+/** @import { State, Upload } from './upload.js' */
+
+/** The largest change that is packed or compressed in one task, in characters. */
+const SMALL = 512 * 1024;
+
+export class Pending {
+  /** @type {State} */
+  state = { deviceId: '', base: null, lost: null, known: new Map() };
+  /** @type {Map<string, Entry>} what differs from the base, by record name */
+  #pending = new Map();
+  /** @type {Map<string, Entry>} whose flag is to be set or cleared, by record name */
+  #misflagged = new Map();
+  /** @type {{found: Map<string, Entry>, written: Set<string>, keep: boolean, from: number} | null} */
+  #scan = null;
+  /** @type {{upload: Upload | null} | null} */
+  #next = null;
+  /** Whether `#pending` is all there is. */
+  complete = false;
+  /** How often it was said that it is not. */
+  #invalidated = 0;
+  /** How often what is pending has changed. */
+  version = 0;
+
+  /** The newest backup of this device, also while it is lost. */
+  get base() {
+    return this.state.base;
+  }
+
+  get lost() {
+    return this.state.lost;
+  }
+
+  /** The base, unless it is lost. */
+  get valid() {
+    return this.lost === null ? this.base : null;
+  }
+
+  get count() {
+    return this.#pending.size;
+  }
+
+  /** The length of what is to be sent, in characters. */
+  get size() {
+    return this.entries().reduce((size, { json }) => size + (json?.length ?? 0), 0);
+  }
+
+  get isSmall() {
+    return this.size <= SMALL;
+  }
+
+  /** Why a record can't be sent; undefined while each can. */
+  get unsendable() {
+    return this.entries().find(({ error }) => error)?.error;
+  }
+
+  /** Records that are stored here. */
+  get storedCount() {
+    const unsent = this.entries().filter(({ name, error }) => error && !this.#inBase(name));
+    return total(this.#counts()) + unsent.length;
+  }
+
+  /** @returns {Entry[]} what was added, edited or deleted since the base */
+  entries() {
+    return [...this.#pending.values()];
+  }
+
+  /** @returns {Entry[]} whose flag is wrong; `flag` is what it should be */
+  misflagged() {
+    return [...this.#misflagged.values()].map((entry) => ({ ...entry, flag: !entry.flag }));
+  }
+
+  /**
+   * @param {string} name @param {string | null} digest
+   * @returns {boolean} whether the base has exactly this
+   */
+  isBackedUp(name, digest) {
+    return digest !== null && this.#inBase(name)?.digest === digest;
+  }
+
+  /**
+   * @param {string} name @param {string | null} digest
+   * @returns {string | null} when these contents were first backed up; null where nobody knows
+   */
+  since(name, digest) {
+    const known = this.state.known.get(name);
+    return known && known.digest === digest ? known.since : null;
+  }
+
+  /** Says that something was written unseen: only a scan can tell what. */
+  invalidate() {
+    this.#invalidated += 1;
+    this.complete = false;
+  }
+
+  /** @param {State} next compared with what is stored from now on */
+  rebase(next) {
+    this.#swap([...this.state.known.keys(), ...next.known.keys()], () => {
+      this.state = next;
+    });
+  }
+
+  /** @param {Entry} entry what is stored under its name now */
+  track(entry) {
+    this.#scan?.written.add(entry.name);
+    if (entry.digest === null) this.#scan?.found.delete(entry.name);
+    else this.#scan?.found.set(entry.name, entry);
+    this.#sort(entry);
+  }
+
+  /** @param {{keep?: boolean}} [options] `keep`: the scan returns also what is in the base */
+  beginScan({ keep = false } = {}) {
+    this.#scan = { found: new Map(), written: new Set(), keep, from: this.#invalidated };
+  }
+
+  /** @param {Entry} entry read by the scan; what was written during the scan is newer */
+  see(entry) {
+    const scan = this.#scan;
+    if (!scan || scan.written.has(entry.name)) return;
+    scan.found.set(entry.name, scan.keep ? entry : { ...entry, json: null });
+    this.#sort(entry);
+  }
+
+  /** @returns {Entry[]} all that is stored, with its text if that was to be kept */
+  endScan() {
+    const scan = this.#scan;
+    if (!scan) return [];
+    this.#scan = null;
+    const names = [...(this.valid ? this.state.known.keys() : []), ...this.#pending.keys()];
+    for (const name of names.filter((each) => !scan.found.has(each))) {
+      this.#sort({ ...referenceOf(name), name, json: null, digest: null, flag: null });
+    }
+    this.complete = this.#invalidated === scan.from;
+    return [...scan.found.values()];
+  }
+
+  /**
+   * @param {{force?: boolean}} [options] `force`: also when nothing differs
+   * @returns {Upload | null} null while there is nothing to send, or not all is known. A device
+   * that was emptied sends nothing by itself
+   */
+  next({ force = false } = {}) {
+    if (force) return this.#pack(true);
+    this.#next ??= { upload: this.#pack(false) };
+    return this.#next.upload;
+  }
+
+  /** @param {Entry[]} entries all that is stored @param {string} key @returns {Upload} */
+  everything(entries, key) {
+    return { key, base: null, entries, counts: countsOf(entries) };
+  }
+
+  /**
+   * Makes a stored upload the base, if it is newer than every backup known of this device.
+   *
+   * @param {Upload} upload @param {Receipt} receipt @param {number} at by this clock, in ms
+   * @returns {boolean} whether it is the base now
+   */
+  acknowledge(upload, receipt, at) {
+    const { base, lost, known } = this.state;
+    const follows = upload.base === null || (lost === null && upload.base === base?.receipt.id);
+    const newest = lost ?? base?.receipt.id ?? '';
+    const isNewer = lost === null ? receipt.id > newest : receipt.id >= newest;
+    if (!follows || !isNewer) return false;
+    const next = upload.base === null ? new Map() : new Map(known);
+    for (const { name, digest } of upload.entries) {
+      if (digest === null) next.delete(name);
+      else next.set(name, { digest, since: this.since(name, digest) ?? receipt.timestamp });
+    }
+    const names = upload.entries.map(({ name }) => name);
+    this.#swap(upload.base === null ? [...known.keys(), ...names] : names, () => {
+      this.state = { ...this.state, base: { receipt, at }, lost: null, known: next };
+    });
+    return true;
+  }
+
+  /** @param {string} name */
+  #inBase(name) {
+    return this.valid ? this.state.known.get(name) : undefined;
+  }
+
+  /** @param {string[]} names whose place in the base may change @param {() => void} change */
+  #swap(names, change) {
+    const before = new Map(names.map((name) => [name, this.#inBase(name)?.digest]));
+    change();
+    for (const [name, digest] of before) {
+      // It is stored here as it was in the base before, or deleted: its text is not at hand.
+      if (this.#inBase(name)?.digest !== digest && !this.#pending.has(name)) this.invalidate();
+    }
+    for (const { name, digest } of this.#misflagged.values()) {
+      const isMarked = !this.#pending.has(name);
+      if (isMarked && !this.isBackedUp(name, digest)) this.#misflagged.delete(name);
+    }
+    for (const entry of this.entries()) this.#sort(entry);
+  }
+
+  /** @param {Entry} entry */
+  #sort(entry) {
+    const { name, digest, flag } = entry;
+    const backedUp = this.isBackedUp(name, digest);
+    const isPending = digest === null ? Boolean(this.#inBase(name)) : !backedUp;
+    if (isPending || this.#pending.has(name)) this.version += 1;
+    this.#next = null;
+    if (isPending) this.#pending.set(name, entry);
+    else this.#pending.delete(name);
+    // An edit clears its own flag, or doesn't; only a lost base makes flags wrong that are set.
+    const isMisflagged = flag !== null && flag !== backedUp && (backedUp || !this.valid);
+    if (isMisflagged) this.#misflagged.set(name, { ...entry, json: null });
+    else this.#misflagged.delete(name);
+  }
+
+  /** @returns {Counts} of all that is stored and can be sent */
+  #counts() {
+    const counts = countsOf([]);
+    if (this.valid) Object.assign(counts, this.valid.receipt.counts);
+    for (const { category, name, digest, error } of this.#pending.values()) {
+      if (!error) counts[category] += Number(digest !== null) - Number(Boolean(this.#inBase(name)));
+    }
+    return counts;
+  }
+
+  /** @param {boolean} force */
+  #pack(force) {
+    const base = this.valid?.receipt.id ?? null;
+    if (!this.state.deviceId || (base === null && !this.complete)) return null;
+    const entries = this.entries().filter(({ error }) => !error);
+    const counts = this.#counts();
+    if (total(counts) === 0 || (entries.length === 0 && !force)) return null;
+    const after = `${this.base?.receipt.id ?? ''} ${this.lost ?? ''}`;
+    return { key: keyOf(this.state.deviceId, base, after, entries), base, entries, counts };
+  }
+}

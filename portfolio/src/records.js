@@ -1,0 +1,128 @@
+/**
+ * Reading, flagging and changing the records of the host's five stores.
+ */
+
+import { CATEGORIES, FLAGGED, KEY_PATHS, recordName } from './categories.js';
+import { BackupError } from './errors.js';
+import { digestOf } from './serialize.js';
+
+/** @import { Category, Reference, StoredRecord } from './categories.js' */
+/** @import { Stores } from './stores.js' */
+
+/**
+ * @typedef {object} Change One record to write or delete, if it is still what it was.
+ * @property {Category} category
+ * @property {IDBValidKey} key
+ * @property {string | null} expected the digest of what is stored, null where nothing is
+ * @property {StoredRecord | null} record what to store, null to delete
+ */
+
+const BATCH = 256; // the most records that are read, or written, at a time
+const BATCH_TIME = 12; // how long reading a batch may take, in milliseconds
+
+/**
+ * All records of the five stores, as of one moment.
+ *
+ * @param {Stores} stores @returns {Promise<Record<Category, StoredRecord[]>>}
+ */
+export function readAll(stores) {
+  return stores.transact(CATEGORIES, 'readonly', async (transaction) => {
+    const read = await Promise.all(
+      CATEGORIES.map((category) => transaction.objectStore(category).getAll()),
+    );
+    return /** @type {Record<Category, StoredRecord[]>} */ (
+      Object.fromEntries(CATEGORIES.map((category, index) => [category, read[index]]))
+    );
+  });
+}
+
+/**
+ * All records of the five stores, batch after batch, each read on its own: no write has to wait
+ * for long.
+ *
+ * @param {Stores} stores
+ * @param {(category: Category, records: StoredRecord[]) => Promise<void>} take
+ */
+export async function readBatches(stores, take) {
+  let size = 1;
+  for (const category of CATEGORIES) {
+    for (let range = null; ; ) {
+      const start = performance.now();
+      const [from, count] = [range, size];
+      const records = await stores.transact([category], 'readonly', (transaction) =>
+        transaction.objectStore(category).getAll(from, count),
+      );
+      const quick = performance.now() - start < BATCH_TIME;
+      await take(category, records);
+      if (records.length < count) break;
+      range = IDBKeyRange.lowerBound(records[count - 1][KEY_PATHS[category]], true);
+      size = quick ? Math.min(2 * size, BATCH) : Math.ceil(size / 2);
+    }
+  }
+}
+
+/**
+ * @param {Stores} stores @param {Reference[]} references
+ * @returns {Promise<(StoredRecord | null)[]>} what is stored under each, as of one moment
+ */
+export function readRecords(stores, references) {
+  return stores.transact(CATEGORIES, 'readonly', (transaction) =>
+    Promise.all(
+      references.map(async ({ category, key }) => {
+        return (await transaction.objectStore(category).get(key)) ?? null;
+      }),
+    ),
+  );
+}
+
+/**
+ * Sets or clears `synced` on each of these records whose content is still the same.
+ *
+ * @param {Stores} stores
+ * @param {(Reference & {digest: string | null, flag: boolean | null})[]} entries
+ * @returns {Promise<number>} how many were set
+ */
+export async function setFlags(stores, entries) {
+  let marked = 0;
+  for (let start = 0; start < entries.length; start += BATCH) {
+    await stores.transact(FLAGGED, 'readwrite', async (transaction) => {
+      for (const { category, key, digest, flag } of entries.slice(start, start + BATCH)) {
+        const store = transaction.objectStore(category);
+        const record = await store.get(key);
+        if (!record || record.synced === flag || digestOf(category, record) !== digest) continue;
+        await store.put({ ...record, synced: flag });
+        marked += Number(flag);
+      }
+    });
+  }
+  return marked;
+}
+
+/**
+ * Makes all the changes, or, if one can't be made, none. A voice note that is stored keeps the
+ * audio it has at that moment; one without gets an empty `Blob`, since the application's list of
+ * notes makes an address of it.
+ *
+ * @param {Stores} stores @param {Change[]} changes
+ * @throws {BackupError} also when a record is no longer what the change expects
+ */
+export function applyChanges(stores, changes) {
+  return stores.transact(CATEGORIES, 'readwrite', async (transaction) => {
+    for (const { category, key, expected, record } of changes) {
+      const store = transaction.objectStore(category);
+      const now = await store.get(key);
+      const found = now === undefined ? null : digestOf(category, now);
+      if (found !== expected) {
+        const name = recordName(category, key);
+        throw new BackupError(`${name} was changed during the restore: nothing was written`);
+      }
+      if (record === null) await store.delete(key);
+      else await store.put(category === 'voiceNotes' ? withAudio(now, record) : record);
+    }
+  });
+}
+
+/** @param {StoredRecord | undefined} stored @param {StoredRecord} record */
+function withAudio(stored, record) {
+  return { ...record, audioBlob: stored?.audioBlob ?? record.audioBlob ?? new Blob([]) };
+}

@@ -1,0 +1,202 @@
+/**
+ * When things are sent, and when the server is asked for the base.
+ *
+ * What is pending leaves in the instant in which the page is hidden or closed. What is too much for
+ * that leaves some seconds after the last write; less waits ten minutes, since each stored change
+ * costs the server's disk a whole portfolio. What commits while the page is hidden leaves at once.
+ */
+
+import { compress, pathOf, ready } from './payload.js';
+
+/** @import { Client } from './client.js' */
+/** @import { Receipt } from './transport.js' */
+/** @import { Upload } from './upload.js' */
+/** @import { Task } from './uploads.js' */
+
+/**
+ * What may be in flight when a page closes, over all its keepalive requests, beacons included
+ * (Fetch, "HTTP-network-or-cache fetch": 64 kibibytes).
+ */
+const KEEPALIVE_BYTES = 64 * 1024;
+
+/** What is left for the last edit is the rest: more than this is uploaded while the page is open. */
+const KEPT_FOR_THE_CLOSE = 14 * 1024;
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+
+/** From the last write to an upload of more than that, and from the first at most. */
+const QUIET = 5 * SECOND;
+const LONGEST = MINUTE;
+const SMALL_WAITS = 10 * MINUTE; // from the first write to an upload of less
+
+/** Between two requests for the base; with the time that an answer may take, five minutes. */
+const VERIFY = 4.5 * MINUTE;
+const PROBE = 30 * SECOND; // between two small requests while the server is away
+const NO_ROOM = 10 * MINUTE; // after a 507, the answer of a full disk
+
+/** What the same contents would be answered again: they wait for an edit, `configure` or return. */
+const REFUSED = [400, 401, 403, 413];
+
+export class Schedule {
+  /** Whether what is pending is sent without being asked for. */
+  auto = false;
+  /** Whether the last answer was one of `REFUSED`. */
+  #refused = false;
+  /** Until when the server wants no request, by this clock, in milliseconds. */
+  #restUntil = 0;
+  /** @type {{timer: ReturnType<typeof setTimeout>, first: number, large: number} | null} */
+  #due = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #again;
+  #active = false;
+  #arrived = false;
+
+  /** @param {Client} client */
+  constructor(client) {
+    this.client = client;
+  }
+
+  /** @param {AbortSignal} signal ends it when it aborts */
+  start(signal) {
+    this.#active = true;
+    document.addEventListener('visibilitychange', () => this.#onVisibility(), { signal });
+    window.addEventListener('pagehide', () => this.#leave(), { signal });
+    window.addEventListener('pageshow', (event) => this.#onPageShow(event), { signal });
+    window.addEventListener('online', () => this.#run({ verify: true }), { signal });
+    // After the modules of the page, one of which may call `enableAutoBackup`.
+    const timer = setTimeout(() => this.#arrived || this.arrive());
+    signal.addEventListener('abort', () => {
+      this.#active = this.#arrived = false;
+      for (const each of [timer, this.#again, this.#due?.timer]) clearTimeout(each);
+      this.#due = null;
+    });
+  }
+
+  /** Whether what is pending may be sent without being asked for. */
+  get sends() {
+    return this.auto && !this.#refused;
+  }
+
+  get isAway() {
+    const { failure, told } = this.client.uploads;
+    return failure !== null || told.reached === false;
+  }
+
+  /**
+   * The start of a page, or the return to it.
+   *
+   * @returns {Promise<void>} when what it led to has ended; it never rejects
+   */
+  arrive() {
+    this.#arrived = true;
+    this.#refused = false;
+    this.client.uploads.doubt();
+    return this.#run({ verify: true });
+  }
+
+  /** Something has changed that may make the next try succeed: it is made at once. */
+  retry() {
+    this.#refused = false;
+    if (this.#active && this.isAway) void this.#run({ verify: true });
+  }
+
+  /** What was restored is sent, also where it does not differ from the base. */
+  afterRestore() {
+    return this.#run({ verify: true, force: true, send: true });
+  }
+
+  /**
+   * @param {Task} task with `send: true` also while the server wants no request
+   * @returns {Promise<Receipt | null>} @throws {import('./errors.js').BackupError}
+   */
+  async perform(task) {
+    try {
+      if (!task.send && Date.now() < this.#restUntil) return null;
+      return await this.client.uploads.run(task);
+    } catch (error) {
+      const { status = 0, retryAfter = 0 } = /** @type {any} */ (error);
+      this.#refused = REFUSED.includes(status);
+      this.#restUntil = Date.now() + Math.max(retryAfter * SECOND, status === 507 ? NO_ROOM : 0);
+      throw error;
+    } finally {
+      if (this.#active) this.#planNext();
+    }
+  }
+
+  /** What is pending has changed: it is made ready for a close, or sent before it comes to that. */
+  changed() {
+    const { pending, identity } = this.client;
+    this.#refused = false;
+    clearTimeout(this.#due?.timer);
+    const next = this.auto && pending.isSmall ? pending.next() : null;
+    if (next) void compress(next, identity);
+    if (!this.auto || pending.entries().every(({ error }) => error)) this.#due = null;
+    else if (document.visibilityState === 'hidden') void this.#run({});
+    else this.#planUpload(pending.size > KEPT_FOR_THE_CLOSE);
+  }
+
+  /** @param {boolean} isLarge */
+  #planUpload(isLarge) {
+    const now = Date.now();
+    const { first = now, large: before = now } = this.#due ?? {};
+    const large = isLarge ? Math.min(before, now) : Infinity;
+    const wait = isLarge ? Math.min(QUIET, large + LONGEST - now) : first + SMALL_WAITS - now;
+    const timer = setTimeout(() => {
+      this.#due = null;
+      void this.#run({});
+    }, wait);
+    this.#due = { timer, first, large };
+  }
+
+  /** @param {Task} task @returns {Promise<void>} never rejects: the status tells how it went */
+  #run(task) {
+    return this.perform(task).then(() => {}, () => {});
+  }
+
+  #planNext() {
+    clearTimeout(this.#again);
+    const wait = this.isAway && !this.#refused ? PROBE : VERIFY;
+    const again = () => document.visibilityState === 'hidden' || this.#run({ verify: true });
+    this.#again = setTimeout(again, Math.max(wait, this.#restUntil - Date.now()));
+  }
+
+  #onVisibility() {
+    if (document.visibilityState === 'hidden') this.#leave();
+    else void this.arrive();
+  }
+
+  /** @param {PageTransitionEvent} event */
+  #onPageShow(event) {
+    if (!event.persisted) return;
+    // Other tabs' messages are lost while this page is in the back/forward cache.
+    this.client.pending.invalidate();
+    void this.arrive();
+  }
+
+  /** Called twice for one close. What it starts must have left when it returns. */
+  #leave() {
+    const { pending, tracker, uploads } = this.client;
+    if (!this.auto || Date.now() < this.#restUntil) return;
+    const next = pending.isSmall ? pending.next() : null;
+    const left = next?.key === uploads.unanswered?.key;
+    if (next && !left && !uploads.waits(next)) this.#sendKeptAlive(next);
+    // What nobody has seen is found by a scan, and follows.
+    if (!pending.isSmall || tracker.scanIsDue) void this.#run({});
+  }
+
+  /** @param {Upload} next the browser may lose it, and nobody may be there for its answer */
+  #sendKeptAlive(next) {
+    const { settings, identity, uploads, tabs } = this.client;
+    const body = ready(next, identity);
+    if (body.size > KEEPALIVE_BYTES) return void this.#run({});
+    const headers = new Headers({ 'Content-Type': body.type });
+    if (settings.token) headers.set('Authorization', `Bearer ${settings.token}`);
+    const url = settings.baseUrl + pathOf(next);
+    fetch(url, { method: 'POST', body, headers, keepalive: true, credentials: 'include' }).catch(
+      // Other requests may have used up the 64 KiB: that is a rejection, and only comes later.
+      () => this.#run({}),
+    );
+    uploads.unanswered = next;
+    return tabs.tell({ sent: next });
+  }
+}

@@ -1,0 +1,272 @@
+/**
+ * One upload at a time, in all tabs; and whether the base still is what the server has.
+ *
+ * The base is verified, not believed: the server is asked for the newest backup of this device. If
+ * that is another one, or there is none, something happened that nobody told this device: a
+ * beacon's answer that was not read, a deletion, an older directory, a damaged file. What may have
+ * left without an answer is sent again, with its key, which tells; else everything is.
+ */
+
+import { newestOf } from './backups.js';
+import { BackupError, messageOf } from './errors.js';
+import { keepBase, keepFact, keepLost, recallFact } from './own.js';
+import { post } from './payload.js';
+import { contentsOf } from './upload.js';
+import { randomHex } from './sha256.js';
+
+/** @import { Client } from './client.js' */
+/** @import { Whole } from './own.js' */
+/** @import { BackupStatus } from './status.js' */
+/** @import { Receipt } from './transport.js' */
+/** @import { Upload } from './upload.js' */
+
+/**
+ * @typedef {object} Task What a run does, besides sending what is pending.
+ * @property {boolean} [send] whether it may send anything; by default as the schedule says
+ * @property {boolean} [verify] asks for the newest backup first
+ * @property {boolean} [force] sends also where nothing differs from the base
+ * @property {boolean} [everything] backs up all that is stored, by a key of its own
+ */
+
+/** Also the name of the lock of the client before this one, which may run in another tab. */
+const LOCK = 'eoe-cloud-backup';
+
+/** For the same contents a lost base is answered once in so many milliseconds. */
+const WHOLE_AGAIN = 60 * 60 * 1000;
+
+/** With such an answer to a change, everything is sent. A server may not know changes: 400. */
+const NOT_THE_BASE = [400, 409];
+
+export class Uploads {
+  #last = Promise.resolve();
+  /** @type {Map<string, Promise<Receipt | null>>} runs that another call can join, by their task */
+  #joinable = new Map();
+  /** @type {Upload | null} what left with a hidden page, here or in another tab, unanswered */
+  unanswered = null;
+  /** @type {Whole | undefined} what answered the last lost base */
+  #whole;
+  /** @type {Pick<BackupStatus, 'verified' | 'reached' | 'note' | 'progress'>} */
+  told = { verified: false, reached: null, note: null, progress: null };
+  /** @type {unknown} why the last run failed; null after one that did what was to do */
+  failure = null;
+  /** Whether a run has ever succeeded. */
+  succeeded = false;
+
+  /** @param {Client} client */
+  constructor(client) {
+    this.client = client;
+  }
+
+  /**
+   * Runs once the runs before have ended. The same task is not asked for twice while it waits; a
+   * backup of everything not while it runs, either.
+   *
+   * @param {Task} task @returns {Promise<Receipt | null>} of the last backup that it made
+   */
+  run(task) {
+    const name = JSON.stringify(task);
+    const joined = this.#joinable.get(name);
+    if (joined) return joined;
+    const ended = this.#last.then(async () => {
+      if (!task.everything) this.#joinable.delete(name);
+      return this.#guarded(task).finally(() => this.#joinable.delete(name));
+    });
+    this.#joinable.set(name, ended);
+    this.#last = ended.then(() => {}, () => {});
+    return ended;
+  }
+
+  /**
+   * @param {Upload} upload
+   * @returns {boolean} whether that has just been sent, and the server does not list it
+   */
+  waits(upload) {
+    const { contents, at } = this.#whole ?? { contents: '', at: 0 };
+    const isLost = this.client.pending.lost !== null && Date.now() < at + WHOLE_AGAIN;
+    return isLost && contents === contentsOf(upload.entries);
+  }
+
+  /** From the return to a page to the server's answer nothing is said to be verified. */
+  doubt() {
+    Object.assign(this.told, { verified: false, reached: null });
+    this.client.show();
+  }
+
+  /** @param {Task} task */
+  async #guarded(task) {
+    const { client } = this;
+    // Also while another tab's upload is waited for: this one is under way.
+    if (task.everything) this.#show(0);
+    const asked = Date.now();
+    try {
+      const receipt = await exclusively(() => this.#cycle(task, asked));
+      if (receipt || (this.told.verified && client.pending.count === 0)) this.failure = null;
+      if (receipt) this.succeeded = true;
+      return receipt;
+    } catch (error) {
+      // A record that can't be sent is an error for as long as it is there.
+      if (error !== client.pending.unsendable) this.failure = error;
+      throw error;
+    } finally {
+      if (task.send ?? client.schedule.sends) await client.correctFlags().catch(() => {});
+      this.#show(null);
+    }
+  }
+
+  /** @param {Task} task @param {number} asked when, by this clock, in milliseconds */
+  async #cycle(task, asked) {
+    const { pending, tracker, reload, schedule } = this.client;
+    await reload();
+    if (task.everything) return this.#sendEverything(asked);
+    // While the server is away, a small request comes first.
+    const { isAway } = schedule;
+    const newest = task.verify || isAway ? await this.#askForNewest() : undefined;
+    const send = task.send ?? (schedule.sends && !(isAway && newest === undefined));
+    let receipt = send ? await this.#repeatUnanswered() : null;
+    await tracker.upToDate();
+    if (newest !== undefined) receipt = await this.#verify(newest, send, receipt);
+    if (!send) return receipt;
+    const next = await this.#next(Boolean(task.force && !receipt));
+    return next ? this.#sendOrAll(next) : receipt;
+  }
+
+  /** @returns {Promise<string | null | undefined>} undefined where no list was the answer */
+  async #askForNewest() {
+    const { settings, pending } = this.client;
+    this.told.reached = true;
+    try {
+      return await newestOf(settings, pending.state.deviceId, pending.base?.receipt.id ?? null);
+    } catch {
+      Object.assign(this.told, { verified: false, reached: false });
+      return undefined;
+    }
+  }
+
+  /**
+   * @param {string | null} newest as listed @param {boolean} send
+   * @param {Receipt | null} receipt of an upload since it was listed
+   */
+  async #verify(newest, send, receipt) {
+    const { pending } = this.client;
+    let last = receipt;
+    const isNewest = () => {
+      const id = pending.base?.receipt.id ?? null;
+      return id === newest || (id !== null && id === last?.id && id > (newest ?? ''));
+    };
+    if (!isNewest() && send && pending.lost === null) {
+      // Perhaps that is an upload of what is pending, before a crash: its key tells.
+      const next = pending.next();
+      if (next) last = await this.#sendUnlessRefused(next);
+    }
+    this.told.verified = isNewest();
+    // It may be listed late, or come back.
+    await this.#lose(this.told.verified ? null : (newest ?? ''));
+    return last;
+  }
+
+  /** @param {string | null} lost see `State` */
+  async #lose(lost) {
+    const { pending, tracker, reload, announce } = this.client;
+    if (pending.lost === lost) return;
+    if (lost !== null) this.told.verified = false;
+    await keepLost(lost);
+    await reload();
+    announce({ remembered: true });
+    await tracker.upToDate();
+  }
+
+  /**
+   * An older state that is still on its way must not be stored after a newer one. Its receipt says
+   * that it is stored.
+   */
+  async #repeatUnanswered() {
+    const upload = this.unanswered;
+    const follows = upload && upload.base === (this.client.pending.valid?.receipt.id ?? null);
+    const receipt = follows ? await this.#sendUnlessRefused(upload) : null;
+    this.unanswered = null;
+    return receipt;
+  }
+
+  /** @param {boolean} [force] @returns {Promise<Upload | null>} */
+  async #next(force) {
+    const { pending } = this.client;
+    const next = pending.next({ force });
+    this.told.note = null;
+    if (!next || pending.lost === null) return next;
+    this.#whole = await recallFact('whole');
+    if (!this.waits(next)) return next;
+    const again = (this.#whole?.at ?? 0) + WHOLE_AGAIN;
+    const time = new Date(again).toLocaleTimeString(undefined, { timeStyle: 'short' });
+    this.told.note = `the server does not list the last backup; everything is sent again at ${time}`;
+    return null;
+  }
+
+  /** @param {Upload} next a base that the server refuses is lost: then everything is sent, once */
+  async #sendOrAll(next) {
+    const receipt = await this.#sendUnlessRefused(next);
+    if (receipt) return receipt;
+    await this.#lose('');
+    const all = await this.#next();
+    return all && this.#send(all);
+  }
+
+  /** @param {Upload} upload @returns {Promise<Receipt | null>} null: refused, as is its base */
+  async #sendUnlessRefused(upload) {
+    try {
+      return await this.#send(upload);
+    } catch (error) {
+      const status = error instanceof BackupError ? (error.status ?? 0) : 0;
+      if (upload.base === null || !NOT_THE_BASE.includes(status)) throw error;
+      return null;
+    }
+  }
+
+  /** @param {number} asked */
+  async #sendEverything(asked) {
+    const { pending, tracker } = this.client;
+    await this.#repeatUnanswered();
+    const stored = await tracker.scan({ keep: true });
+    if (pending.unsendable) throw pending.unsendable;
+    const { valid } = pending;
+    // Another tab's backup has done it, and nothing changed since.
+    if (valid && valid.at >= asked && pending.complete && pending.count === 0) return valid.receipt;
+    return this.#send(pending.everything(stored, randomHex()));
+  }
+
+  /** @param {Upload} upload */
+  async #send(upload) {
+    const { settings, identity, pending, tracker, reload, announce, correctFlags } = this.client;
+    const wasLost = pending.lost !== null;
+    this.#show(0);
+    const receipt = await post(settings, upload, identity, (progress) => this.#show(progress));
+    this.told.reached = true;
+    if (pending.acknowledge(upload, receipt, Date.now())) {
+      if (await keepBase(pending.state, upload.base)) this.told.verified = true;
+      else await reload();
+    }
+    if (wasLost && upload.base === null) {
+      this.#whole = { contents: contentsOf(upload.entries), at: Date.now() };
+      await keepFact('whole', this.#whole);
+    }
+    announce({ remembered: true });
+    await correctFlags();
+    if (!pending.complete) await tracker.upToDate();
+    return receipt;
+  }
+
+  /** @param {number | null} progress */
+  #show(progress) {
+    this.told.progress = progress;
+    this.client.show();
+  }
+}
+
+/**
+ * Not in two tabs at once. Plain-http hosts have no locks; there the keys still make one backup
+ * of the same state.
+ *
+ * @template T @param {() => Promise<T>} work @returns {Promise<T>}
+ */
+async function exclusively(work) {
+  return navigator.locks ? navigator.locks.request(LOCK, work) : work();
+}

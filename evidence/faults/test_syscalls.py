@@ -8,15 +8,12 @@ Not made to fail: ``close``, whose descriptor strace would leave open, which Lin
 ``mmap``, whose calls the memory allocator makes uncountable; calls that cannot fail on a file.
 """
 
-import errno
 import http.client
-import json
 import os
 import re
 import shutil
 import sys
 import tempfile
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -27,15 +24,14 @@ from support import Answer, Server, assert_error, backups_in, strays_in
 from .tracing import Call, answering_thread, calls, traced
 
 FULL = ("ENOSPC", "EDQUOT")
+CREATING = ("EMFILE", "ENOSPC", "EIO")
 ERRORS = {
     "openat": ("EMFILE", "EIO"),
-    "creating openat": ("EMFILE", "ENOSPC", "EIO"),
     "write": ("ENOSPC", "EDQUOT", "EIO"),
     "pwrite64": ("ENOSPC", "EIO"),
     "fsync": ("EIO", "ENOSPC"),
     "link": ("ENOSPC", "EIO"),
     "symlink": ("ENOSPC", "EIO"),
-    "mkdir": ("ENOSPC", "EIO"),
     "flock": ("ENOLCK",),
     "fcntl": ("EMFILE",),
 }
@@ -53,9 +49,8 @@ class Kind(NamedTuple):
 
     method: str
     path: str
-    body: bytes | None = None
+    body: bytes = b""
     atoms: bytes | None = None
-    pause: float = 0  # seconds until the server does again what it does once a second
 
     @property
     def changes(self) -> bool:
@@ -89,15 +84,13 @@ KINDS = {
     "restore": Kind("POST", "/api/restore", b'{"backupId":"{large}","items":["atoms"]}'),
     "list": Kind("GET", "/api/backup/list"),
     "latest": Kind("GET", "/api/backup/latest"),
-    "health": Kind("GET", "/api/health", pause=1.1),
 }
 SHORT = ("change with a key", "deletion")
 
 
-def kinds(condition=lambda kind: True) -> list:
-    marks = {name: [] if name in SHORT else [pytest.mark.long] for name in KINDS}
-    chosen = [name for name, kind in KINDS.items() if condition(kind)]
-    return [pytest.param(KINDS[name], id=name, marks=marks[name]) for name in chosen]
+def kinds(*names: str) -> list:
+    marks = {name: [] if name in SHORT else [pytest.mark.long] for name in names}
+    return [pytest.param(KINDS[name], id=name, marks=marks[name]) for name in names]
 
 
 class Bench:
@@ -108,9 +101,8 @@ class Bench:
         self.server = Server(directory / "data", ONE_THREAD, WEB_CONCURRENCY="1").start()
         self.kept = backups_in(directory / "data")
         self.kind, self.path, self.body = kind, kind.path.format_map(ids), kind.body
-        for name, backup_id in ids.items():
-            self.body = self.body and self.body.replace(b"{%s}" % name.encode(), backup_id.encode())
-        self.small = f"backup-{ids['small']}.json"
+        self.body = kind.body.replace(b"{large}", ids["large"].encode())
+        self.may_be_repeated = KEY in self.path or kind.method == "DELETE"
 
     def send(self) -> Answer | None:
         """Send the request; None if no whole answer came."""
@@ -121,27 +113,32 @@ class Bench:
             return None
 
     def send_traced(self, *options: str, dies: bool = False) -> Answer | None:
-        time.sleep(self.kind.pause)
         with traced(answering_thread(self.server), self.log, *options, dies=dies):
             return self.send()
 
-    def storage_calls(self, lines: list[Call]) -> list[Call]:
-        inside = re.compile(re.escape(str(self.server.data_dir)) + r'[/">]')
-        return [call for call in lines if inside.search(call.text)]
-
-    def new(self) -> list[str]:
-        """Check that what must be there is as it was; return the names of the other files."""
+    def is_done(self) -> bool:
+        """Tell whether what was asked for is done; check that nothing else has changed."""
         now = backups_in(self.server.data_dir)
-        may_go = {self.small} if self.kind.method == "DELETE" else set()
-        assert {name for name in self.kept if now.get(name) != self.kept[name]} <= may_go
-        return [*(now.keys() - self.kept.keys())]
-
-    def check_stored_once(self) -> None:
-        (name,) = self.new()
+        changed = {name for name in now | self.kept if now.get(name) != self.kept.get(name)}
+        if not changed:
+            return False
+        (name,) = changed
+        if self.kind.method == "DELETE":
+            return name[7:-5] in self.path and name not in now
         asked = {"backupId": name[7:-5], "items": ["atoms"]}
         part = self.server.post("/api/restore", asked).body
         assert part.endswith(b'"data":{"atoms":%s}}' % self.kind.atoms)
         assert name[7:-5] in self.server.listed()
+        return name not in self.kept
+
+    def check_again(self, was_done: bool, good: bytes) -> None:
+        """Check that the same request succeeds without a restart, and is done once."""
+        if not self.kind.changes:
+            assert self.send().body == good
+        elif not was_done or self.may_be_repeated:
+            first, repeated = (200, 404) if self.kind.method == "DELETE" else (201, 200)
+            assert self.send().status == (repeated if was_done else first)
+            assert self.is_done()
 
 
 @pytest.fixture(scope="module")
@@ -174,37 +171,35 @@ def bench(seeds, tmp_path):
     return make
 
 
-def good_request(bench, kind: Kind) -> tuple[bytes, list[Call]]:
-    """Return the answer to a request when nothing fails, and its calls on the directory."""
+def good_request(bench, kind: Kind, everything: bool) -> tuple[bytes, list[Call]]:
+    """Return the answer to a request when nothing fails, and its calls that may fail.
+
+    In the short form only the first of each name, and what is synced.
+    """
     with bench(kind) as one:
         answer = one.send_traced()
         assert answer.status in (200, 201)
-        if kind.atoms:
-            one.check_stored_once()
-        return answer.body, one.storage_calls(calls(one.log, '"HTTP/1.1 20'))
-
-
-def chosen(found: list[Call], everything: bool) -> list[Call]:
-    """Leave out what cannot fail; in the short form, all but the first call of each name."""
+        assert one.is_done() == kind.changes
+        inside = re.compile(re.escape(str(one.server.data_dir)) + r'[/">]')
+        found = [call for call in calls(one.log, '"HTTP/1.1 20') if inside.search(call.text)]
     can_fail = [call for call in found if call.name not in CANNOT_FAIL]
-    return [call for call in can_fail if everything or call.nth == 1 or call.name == "fsync"]
+    return answer.body, [
+        call for call in can_fail if everything or call.nth == 1 or call.name == "fsync"
+    ]
 
 
-def errors_at(call: Call) -> tuple[str, ...]:
-    creating = call.name == "openat" and ("O_CREAT" in call.text or "O_TMPFILE" in call.text)
-    return ERRORS.get("creating openat" if creating else call.name.removesuffix("at"), ("EIO",))
-
-
-@pytest.mark.parametrize("kind", kinds())
+@pytest.mark.parametrize("kind", kinds(*KINDS))
 def test_a_system_call_that_fails_is_an_answer_and_leaves_nothing_behind(
     bench, kind, amount, figures, subtests
 ):
-    good, found = good_request(bench, kind)
-    faults = [(call, error) for call in chosen(found, amount.long) for error in errors_at(call)]
-    for call, error in faults if amount.long else faults[::2]:
-        with subtests.test(f"{error} at {call}"), bench(kind) as one:
-            check_failing(one, call, error, good)
-    figures(f"{len(faults)} failing system calls")
+    good, found = good_request(bench, kind, amount.long)
+    for call in found:
+        creating = "O_CREAT" in call.text or "O_TMPFILE" in call.text
+        errors = CREATING if creating else ERRORS.get(call.name.removesuffix("at"), ("EIO",))
+        for error in errors if amount.long else errors[-1:]:
+            with subtests.test(f"{error} at {call}"), bench(kind) as one:
+                check_failing(one, call, error, good)
+    figures(f"{len(found)} system calls")
 
 
 def check_failing(bench: Bench, call: Call, error: str, good: bytes) -> None:
@@ -212,93 +207,42 @@ def check_failing(bench: Bench, call: Call, error: str, good: bytes) -> None:
     answer = bench.send_traced("-e", f"trace={call.name}", "-e", inject)
     hit = [line for line in bench.log.read_text().splitlines() if "(INJECTED)" in line]
     assert [line for line in hit if str(bench.server.data_dir) in line] == hit != []
-    stored = bench.new()
-    remove_stray(bench, call)
+    left = strays_in(bench.server.data_dir)
+    assert len(left) == (call.name.startswith("unlink") and ".upload-" in call.text)
+    for name in left:  # whose removal has failed
+        os.unlink(bench.server.data_dir / name)
+    done = bench.is_done()
     if answer is None:
         assert not bench.kind.changes, "no answer"
     elif answer.status >= 400:
-        check_refusal(bench, call, error, answer)
-        assert stored == [] or KEY in bench.path
-    elif bench.kind.atoms:
-        assert stored == [f"backup-{answer.json['id']}.json"]
-    elif bench.kind.path.endswith("list"):
-        listed = [backup["id"] for backup in answer.json["backups"]]
-        missing = {name for name in bench.kept if name[7:-5] not in listed}
-        assert all(name in call.text for name in missing)
-    elif bench.kind.path.endswith("latest") and answer.body != good:
+        is_of_base = "base=" in bench.path and "/backup-" in call.text
+        assert_error(answer, 507 if error in FULL else 409 if answer.status == 409 else 503)
+        assert answer.status != 409 or is_of_base
+        assert not done or bench.may_be_repeated
+    elif bench.kind.changes:
+        assert done
+    elif answer.body != good:  # a file that cannot be read is left out
         assert error == "EIO"
-        assert json.loads(good)["id"] in call.text, "an older one than there is for no reason"
-    elif bench.kind.method != "DELETE" and not bench.kind.path.endswith("health"):
-        assert answer.body == good
-    check_again(bench, stored, good)
+        assert "backup-" in call.text
+        assert bench.path.endswith(("/list", "/latest"))
+    bench.check_again(done, good)
 
 
-def remove_stray(bench: Bench, call: Call) -> None:
-    """Check that only what could not be removed was left behind."""
-    left = strays_in(bench.server.data_dir)
-    if call.name.startswith("unlink") and ".upload-" in call.text:
-        assert len(left) == 1
-        os.unlink(bench.server.data_dir / left[0])
-    else:
-        assert left == []
-
-
-def check_refusal(bench: Bench, call: Call, error: str, answer: Answer) -> None:
-    if bench.kind.path.endswith("health"):
-        assert (answer.status, answer.json["status"]) == (503, "unavailable")
-    elif answer.status == 409:  # the base could not be read
-        assert "base=" in bench.path
-        assert "/backup-" in call.text
-        assert_error(answer, 409)
-    else:
-        assert_error(answer, 507 if error in FULL else 503)
-        assert os.strerror(getattr(errno, error)) in answer.json["error"] or error == "EIO"
-
-
-def check_again(bench: Bench, stored: list[str], good: bytes) -> None:
-    """Check that the same request succeeds without a restart, and that all is there once."""
-    time.sleep(bench.kind.pause)
-    again = bench.send()
-    if bench.kind.atoms:
-        assert again.status == (200 if stored and KEY in bench.path else 201)
-        if len(bench.new()) == 2:  # without a key, what was acknowledged and this one
-            (bench.server.data_dir / stored[0]).unlink()
-        bench.check_stored_once()
-    elif bench.kind.method == "DELETE":
-        assert again.status in (200, 404)
-        assert bench.small not in backups_in(bench.server.data_dir)
-    elif bench.kind.path.endswith("health"):
-        assert again.status == 200
-    else:
-        assert again.body == good
-
-
-@pytest.mark.parametrize("kind", kinds(lambda kind: kind.changes))
+@pytest.mark.parametrize("kind", kinds(*[name for name in KINDS if KINDS[name].changes]))
 def test_a_server_killed_at_any_system_call_leaves_all_or_nothing(
     bench, kind, amount, figures, subtests
 ):
-    _, found = good_request(bench, kind)
-    # The spool, which never had a name, is closed by whichever thread lets go of it last.
-    kills = [call for call in chosen(found, amount.long) if "/#" not in call.text]
-    for call in kills if amount.long else [call for call in kills if "stat" not in call.name]:
+    _, found = good_request(bench, kind, amount.long)
+    for call in found:
         with subtests.test(f"killed at {call}"), bench(kind) as one:
-            check_killed(one, call)
-    figures(f"{len(kills)} kills at system calls")
-
-
-def check_killed(bench: Bench, call: Call) -> None:
-    inject = f"inject={call.name}:signal=SIGKILL:when={call.nth}"
-    answer = bench.send_traced("-e", f"trace={call.name}", "-e", inject, dies=True)
-    assert "killed by SIGKILL" in bench.log.read_text()
-    assert answer is None
-    bench.server.kill()
-    bench.server.start()
-    assert strays_in(bench.server.data_dir) == []
-    stored = bench.new()
-    assert len(stored) <= 1
-    if bench.kind.atoms and stored:
-        bench.check_stored_once()
-    check_again(bench, stored, b"")
+            inject = f"inject={call.name}:signal=SIGKILL:when={call.nth}"
+            assert one.send_traced("-e", f"trace={call.name}", "-e", inject, dies=True) is None
+            assert "killed by SIGKILL" in one.log.read_text()
+            one.server.kill()
+            one.server.start()
+            assert strays_in(one.server.data_dir) == []
+            one.check_again(one.is_done(), b"")
+    figures(f"{len(found)} system calls")
 
 
 ORDER = {

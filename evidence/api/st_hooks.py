@@ -17,10 +17,6 @@ KEYS = {
 }
 
 
-def _letters(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
 def _encode(value: Any) -> bytes:
     return value if isinstance(value, bytes) else json.dumps(value).encode()
 
@@ -33,24 +29,6 @@ def as_text(context: Any, value: Any) -> bytes:
 @schemathesis.serializer("application/gzip")
 def as_gzip(context: Any, value: Any) -> bytes:
     return gzip.compress(_encode(value))
-
-
-@schemathesis.hook
-def filter_body(context: Any, body: Any) -> bool:
-    """Leave out texts that are within a limit as characters, but not as the bytes of their JSON.
-
-    And half surrogates where a schema cannot forbid them.
-    """
-    if not isinstance(body, dict):
-        return True
-    of_the_head = [body.get(name) for name in ("clientTimestamp", "device")]
-    texts = [text for text in (*body, *of_the_head) if isinstance(text, str)]
-    halves = any(
-        "\ud800" <= letter <= "\udfff" for text in of_the_head for letter in _letters(text)
-    )
-    return not halves and not any(
-        len(text) <= 1022 and len(json.dumps(text)) > 1024 for text in texts
-    )
 
 
 @schemathesis.hook

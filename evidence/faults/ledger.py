@@ -24,8 +24,7 @@ import secrets
 import subprocess
 import sys
 import threading
-import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -42,7 +41,6 @@ MOST_BYTES = 250_000_000
 
 _PADDING = secrets.token_hex(max(SIZES) // 2).encode()
 _MARKER = re.compile(rb'\{"atoms":\[\{"slug":"it","marker":"([0-9a-f]{32})"')
-_DETAILS = re.compile(r"/\d.*|\?.*")
 _CHUNK = 64 * 1024
 
 
@@ -74,7 +72,8 @@ class Upload(NamedTuple):
     def body(self) -> bytes:
         if self.base:
             return b'{"atoms":{"put":[%s]}}' % self.marked
-        return b'{ "snapshots": [1.0, 1e400], "later": "\\ud83d", "atoms": %s }' % self.atoms
+        others = b'"deviceId": "phone", "snapshots": [1.0, 1e400], "later": "\\ud83d"'
+        return b'{ %s, "atoms": %s }' % (others, self.atoms)
 
     @property
     def data(self) -> bytes:
@@ -98,7 +97,6 @@ class Ledger:
         self.newest = ""
         self.counts = Counter()
         self.complaints: list[str] = []
-        self.latencies: dict[str, list[float]] = defaultdict(list)  # seconds by kind of request
 
     def there(self) -> set[str]:
         """Return the ids that every reader must find."""
@@ -308,15 +306,11 @@ class Client(threading.Thread):
             self.ledger.check_missing(newest, "what is the latest")
 
     def _answer(self, method, path, body=None, headers=None, expected=(200,)) -> tuple[int, bytes]:
-        started = time.perf_counter()
         self.connection.request(method, path, body, headers or {})
         response = self.connection.getresponse()
         text = response.read()
         if self.over.is_set():
             raise ConnectionAbortedError("an answer that comes after the end counts for nothing")
-        self.ledger.latencies[f"{method} {_DETAILS.sub('', path)}"].append(
-            time.perf_counter() - started
-        )
         if response.status not in {*expected, *self.refusals}:
             self.ledger.complain("errors", f"{method} {path}: {response.status} {text[:200]}")
         return response.status, text

@@ -5,10 +5,7 @@ recovers without a restart when the fault has gone.
 """
 
 import gzip
-import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -35,6 +32,12 @@ def check_served(server: Server, backup_id: str, kept: dict[str, bytes]) -> None
     assert [name for name in strays_in(server.data_dir) if name != "filler"] == []
 
 
+def check_unhealthy(server: Server) -> None:
+    time.sleep(1.1)  # it looks once a second
+    health = server.get("/api/health")
+    assert (health.status, health.json["status"]) == (503, "unavailable")
+
+
 def fill(point: Path, leave: int) -> Path:
     """Fill a file system up to so many bytes; return the file to remove again."""
     status = os.statvfs(point)
@@ -52,13 +55,18 @@ def atoms(size: int) -> bytes:
 
 #: The bytes that are left, the query, the body and the headers; a change is made to {base}.
 TOO_LARGE = {
-    "plain": (8192, "", atoms(24_000), {}),
-    "chunked": (8192, "", [atoms(24_000)], {}),
-    "gzip": (8192, "", gzip.compress(atoms(24_000)), {"Content_Encoding": "gzip"}),
-    "with a key": (8192, f"?key={KEY}", atoms(24_000), {}),
-    "larger than the room while it is received": (1_500_000, "", atoms(3_000_000), {}),
-    "with room to be received and not to be stored": (2_400_000, "", atoms(1_600_000), {}),
-    "a change": (8192, f"?key={KEY}&base={{base}}", b'{"atoms":{"put":[{"slug":"a"}]}}', {}),
+    "plain": (8192, "", lambda: atoms(24_000), {}),
+    "chunked": (8192, "", lambda: iter([atoms(24_000)]), {}),
+    "gzip": (8192, "", lambda: gzip.compress(atoms(24_000)), {"Content_Encoding": "gzip"}),
+    "with a key": (8192, f"?key={KEY}", lambda: atoms(24_000), {}),
+    "larger than the room while it is received": (1_500_000, "", lambda: atoms(3_000_000), {}),
+    "with room to be received and not to be stored": (2_400_000, "", lambda: atoms(1_600_000), {}),
+    "a change": (
+        8192,
+        f"?key={KEY}&base={{base}}",
+        lambda: b'{"atoms":{"put":[{"slug":"a"}]}}',
+        {},
+    ),
 }
 
 
@@ -72,15 +80,12 @@ def test_an_upload_without_room_is_a_507_and_all_else_goes_on(tmp_path, start_se
         kept = backups_in(server.data_dir)
         filler = fill(server.data_dir, leave)
         for _ in range(3):
-            sent = iter(body) if isinstance(body, list) else body
-            answer = server.request("POST", path, sent, **headers)
+            answer = server.request("POST", path, body(), **headers)
             assert_error(answer, 507, "No space left on device")
             check_served(server, base, kept)
         filler.unlink()
-        sent = iter(body) if isinstance(body, list) else body
-        stored = server.request("POST", path, sent, **headers)
+        stored = server.request("POST", path, body(), **headers)
         assert stored.status == 201
-        check_served(server, base, kept)
         assert server.listed() == [stored.json["id"], base]
         server.stop()
 
@@ -116,9 +121,7 @@ def test_a_file_system_that_fills_up_is_a_507_and_deleting_mends_it(tmp_path, st
         assert len(stored) > 5
         check_served(server, stored[0], backups_in(server.data_dir))
         assert server.listed() == stored[::-1]
-        time.sleep(1.1)  # health looks once a second
-        health = server.get("/api/health")
-        assert (health.status, health.json["status"]) == (503, "unavailable")
+        check_unhealthy(server)
         (server.data_dir / ".last-id").unlink()  # which deleting must not need
         for backup_id in stored[:-3]:
             assert server.request("DELETE", f"/api/backup/{backup_id}").status == 200
@@ -142,15 +145,10 @@ def test_a_read_only_disk_is_served_and_takes_nothing(tmp_path, start_server, sa
         if start == "while it is":
             server.stop()
             server.start()
-        for query in ("", f"?key={KEY}"):
-            for body in (sample, atoms(1_500_000)):
-                answer = server.post("/api/backup" + query, body)
-                assert_error(answer, 503)
-                assert answer.headers["Retry-After"]
+        for body in (sample, atoms(1_500_000)):
+            assert_error(server.post(f"/api/backup?key={KEY}", body), 503)
         assert_error(server.request("DELETE", f"/api/backup/{backup_id}"), 503)
-        time.sleep(1.1)
-        health = server.get("/api/health")
-        assert (health.status, health.json["status"]) == (503, "unavailable")
+        check_unhealthy(server)
         check_served(server, backup_id, kept)
         run("mount", "-o", "remount,rw", point)
         assert server.upload(sample)
@@ -171,8 +169,7 @@ def check_gone(server: Server, backup_id: str) -> None:
         server.request("DELETE", f"/api/backup/{backup_id}"),
     ):
         assert_error(answer, 503)
-    health = server.get("/api/health")
-    assert (health.status, health.json["status"]) == (503, "unavailable")
+    check_unhealthy(server)
 
 
 def test_a_directory_that_is_mounted_over_is_a_503_until_it_is_back(start_server, sample):
@@ -220,73 +217,18 @@ def test_no_acknowledged_backup_lies_under_a_mount_that_comes_at_any_moment(
 # --- times in whole seconds -----------------------------------------------------------------------
 
 
-@pytest.fixture
-def whole_seconds(tmp_path):
-    """ext4 with inodes of 128 bytes, which have no room for parts of a second."""
+def test_what_is_listed_is_what_is_there_where_times_are_whole_seconds(tmp_path, start_server):
+    """On ext4 with inodes of 128 bytes, which have no room for parts of a second."""
     with disk_of(tmp_path, 64 << 20, "mkfs.ext4", "-q", "-I", "128") as point:
-        yield point
-
-
-def test_what_is_listed_is_what_is_there_where_times_are_whole_seconds(whole_seconds, start_server):
-    servers = [start_server(whole_seconds / "data") for _ in range(2)]
-    stored = []
-    for number in range(24):
-        stored.insert(0, servers[number % 2].upload({})["id"])
-        if number % 3 == 2:
-            assert servers[0].request("DELETE", f"/api/backup/{stored.pop(1)}").status == 200
+        servers = [start_server(point / "data") for _ in range(2)]
+        stored = []
+        for number in range(24):
+            stored.insert(0, servers[number % 2].upload({})["id"])
+            if number % 3 == 2:
+                assert servers[0].request("DELETE", f"/api/backup/{stored.pop(1)}").status == 200
+            for server in servers:
+                assert server.listed() == stored
+                assert server.get("/api/backup/latest").json["id"] == stored[0]
+            time.sleep(0.07)
         for server in servers:
-            assert server.listed() == stored
-            assert server.get("/api/backup/latest").json["id"] == stored[0]
-        time.sleep(0.07)
-    for server in servers:
-        server.stop()
-
-
-def test_a_copy_that_is_brought_back_with_its_old_times_is_listed(whole_seconds, start_server):
-    server = start_server(whole_seconds / "data")
-    kept, away = server.upload({})["id"], server.upload({})["id"]
-    file = server.data_dir / f"backup-{away}.json"
-    before, content = file.stat(), file.read_bytes()
-    directory_before = server.data_dir.stat()
-    for _ in range(3):
-        file.unlink()
-        assert server.listed() == [kept]
-        file.write_bytes(content)
-        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-        os.utime(server.data_dir, ns=(directory_before.st_atime_ns, directory_before.st_mtime_ns))
-        assert server.listed() == [away, kept]
-    server.stop()
-
-
-# --- the commands ---------------------------------------------------------------------------------
-
-
-def command(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess:
-    environ = {**os.environ, "DATA_DIR": str(data_dir)}
-    words = [sys.executable, "-m", "backup_server", *arguments]
-    return subprocess.run(words, env=environ, capture_output=True, text=True)
-
-
-def test_check_finds_a_disk_with_room_for_less_than_ten_more(tmp_path, start_server):
-    with mounted(tmp_path / "data", "-t", "tmpfs", "-o", "size=2m", "none") as point:
-        server = start_server(point)
-        server.upload(atoms(300_000))
-        server.stop()
-        ended = command(point, "check", "--json")
-        assert ended.returncode == 1, ended.stderr
-        (found,) = json.loads(ended.stdout)["problems"]
-        assert found.startswith("the disk has room for ")
-
-
-def test_prune_on_a_read_only_directory_is_one_line_and_loses_nothing(start_server):
-    server = start_server()
-    for _ in range(3):
-        server.upload({})
-    server.stop()
-    kept = backups_in(server.data_dir)
-    with mounted(server.data_dir, "--bind", "-o", "ro", server.data_dir):
-        ended = command(server.data_dir, "prune", "--keep-last", "1", "--yes")
-    assert ended.returncode == 2
-    (line,) = ended.stderr.splitlines()
-    assert "Read-only file system." in line
-    assert backups_in(server.data_dir) == kept
+            server.stop()

@@ -4,8 +4,10 @@ Each check takes one input and returns nothing; an exception is a bug found. Wha
 refused is compared with Python's own JSON reader (``oracle.py`` in ``tests/``).
 """
 
+import atexit
 import functools
 import logging
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,7 +127,8 @@ def _check_stored(stored: bytes, data: dict, origin: dict) -> None:
 @functools.cache
 def _client_with_one_backup() -> Client:
     """An application with a good backup."""
-    directory = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    directory = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, directory)
     client = Client(directory)
     (directory / f"backup-{ID}.json").write_bytes(_stored(check_upload(b'{"atoms":[1]}')))
     return client

@@ -1,8 +1,8 @@
 """The stored backup that a change is made to: checked, and read piece by piece.
 
-Its places are read from the file that is copied from, after that has been compared with its
-SHA-256; without one it is parsed whole. It is never mapped: a disk that fails under a mapping kills
-the process (SIGBUS).
+Its places are read from the file that is copied from, which is compared with its SHA-256; without
+one it is parsed whole. It is never mapped: a disk that fails under a mapping kills the process
+(SIGBUS).
 """
 
 import os
@@ -22,7 +22,7 @@ _CHUNK = 256 * 1024
 
 
 class Base:
-    """The file of a base, open for as long as it is copied from.
+    """The file of a base, open for as long as it is copied from, and not to be trusted unchecked.
 
     ``places`` says where the members of its data lie: of a category the array, of another member
     the name as well. The others are told apart only if that is asked for; else the place of all of
@@ -30,18 +30,22 @@ class Base:
     """
 
     def __init__(self, file: BinaryIO, by_name: bool):
-        """Check the file; raise UnusableBase, DamagedBackup or InvalidBackup."""
+        """Read where in the file what lies; raise UnusableBase, DamagedBackup or InvalidBackup."""
         self._descriptor = file.fileno()
         self._size = os.fstat(self._descriptor).st_size
         self.places: dict[str | None, slice] = {}
-        start = self.read(slice(0, min(document.HEAD_BYTES, self._size)))
+        self._start = start = self.read(slice(0, min(document.HEAD_BYTES, self._size)))
         if document.has_head(start):
-            checksum.check(self.copy(slice(0, self._size)))
             self.head = document.read_head(start, self._size)
             if self._locate(by_name):
                 return
         with one_at_a_time:
             self._parse()
+
+    def check(self) -> None:
+        """Compare the file with its SHA-256, if it has one; raise UnusableBase or DamagedBackup."""
+        if document.has_head(self._start):  # any other file was checked when it was parsed
+            checksum.check(self.copy(slice(0, self._size)))
 
     def copy(self, place: slice) -> Iterator[bytes]:
         """Yield what lies at a place, in chunks; raise UnusableBase if it cannot be read."""

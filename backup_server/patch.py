@@ -7,6 +7,7 @@ category at a time is held in memory.
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, BinaryIO, Literal, NamedTuple
 
 import msgspec
@@ -65,8 +66,13 @@ def apply(change: Change, file: BinaryIO, base: str, limit: int) -> Upload:
     it, and BodyTooLarge if the ``data`` of the result has more than ``limit`` bytes.
     """
     try:
-        upload = _apply(change, Base(file, by_name=bool(change.others)), base)
-    except (DamagedBackup, InvalidBackup) as error:
+        source = Base(file, by_name=bool(change.others))
+        # A second processor's work: a fifth of what a change to 50 MB takes.
+        with ThreadPoolExecutor(1) as helper:
+            checking = helper.submit(source.check)
+            upload = _apply(change, source, base)
+            checking.result()
+    except (DamagedBackup, InvalidBackup, msgspec.DecodeError) as error:
         raise UnusableBase(f"The base is damaged: {str(error).rstrip('.')}") from error
     for name, count in change.counts.items():
         if upload.counts[name] != count:

@@ -320,13 +320,13 @@ def test_a_directory_in_which_nothing_may_be_opened_is_no_empty_one(storage, ope
 
 def test_listings_at_once_are_each_complete(storage):
     directory = Directory(storage.directory)
-    for number in range(500):
+    for number in range(200):
         (storage.directory / f"file-{number}").touch()
     names = sorted(directory.names())
     with ThreadPoolExecutor(4) as pool:
         for listed in pool.map(lambda _: sorted(directory.names()), range(200)):
             assert listed == names
-    for number in range(500):
+    for number in range(200):
         (storage.directory / f"file-{number}").unlink()
 
 

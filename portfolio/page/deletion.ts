@@ -20,6 +20,7 @@ let stays = new Map<Entry, string>();
 /** Whether deletions are running: the list is read again when they have ended. */
 export let isDeleting = false;
 
+/** Called with what was deleted, also on a failure. */
 let done: (deleted: Set<string>) => void;
 
 const dialog = formDialog(
@@ -49,21 +50,16 @@ const dialog = formDialog(
   () => byId('backups', HTMLElement).focus(),
 );
 
-/** @param onDone called with what was deleted, also on a failure */
-export function startDeletion(onDone: (deleted: Set<string>) => void) {
-  done = onDone;
-}
-
-export function confirmDeletion(entry: Entry) {
+export function confirmDeletion(entry: Entry, onDone: typeof done) {
   const again = 'It is the newest of this device, which will back up again at once.';
   const text =
     `${momentOf(entry.time)}, ${sizeOf(entry.size)}. It is deleted on the server, and nothing ` +
     `brings it back. What is on this device stays. ${isOwnNewest(entry) ? again : ''}`;
   stays = new Map();
-  ask([entry], 'Delete this backup?', text, 'Delete for good');
+  ask([entry], 'Delete this backup?', text, 'Delete for good', onDone);
 }
 
-export function confirmThinning(entries: Entry[], before: Predecessors) {
+export function confirmThinning(entries: Entry[], before: Predecessors, onDone: typeof done) {
   const result = thinned(entries, before);
   const number = result.goes.length;
   const each = new Set(entries.map(seriesOf)).size > 1 ? ' of each device' : '';
@@ -72,11 +68,13 @@ export function confirmThinning(entries: Entry[], before: Predecessors) {
     : 'Each of these is kept.';
   stays = result.stays;
   const button = `Delete ${number} of these ${entries.length}, keep the newest${each}`;
-  ask(result.goes, `Thin out ${plural(entries.length, 'backup')}`, text, button);
+  ask(result.goes, `Thin out ${plural(entries.length, 'backup')}`, text, button, onDone);
 }
 
-function ask(entries: Entry[], title: string, text: string, button: string) {
-  goes = entries;
+function ask(
+  entries: Entry[], title: string, text: string, button: string, onDone: typeof done,
+) {
+  [goes, done] = [entries, onDone];
   setText('delete-title', title);
   setText('delete-text', text);
   dialog.button.textContent = button;

@@ -14,12 +14,7 @@ const MORE = 100;
 /** How many items of a long list are shown, by its name. */
 const lengths = new Map<string, number>();
 
-/**
- * A small button, busy for as long as what it does takes.
- *
- * @param onclick may return a promise, which must not reject
- * @param label its name where the text alone does not tell what it is about
- */
+/** A small button, busy until the promise of `onclick`, if any, which must not reject. */
 export function smallButton(text: string, onclick: () => unknown, label = text) {
   const press = async ({ currentTarget }: Press) => {
     currentTarget.ariaBusy = 'true';
@@ -30,7 +25,6 @@ export function smallButton(text: string, onclick: () => unknown, label = text) 
     @click=${press}>${text}</button>`;
 }
 
-/** @param choices asked for when the menu opens */
 export function menuButton(label: string, choices: () => Choice[]) {
   // Before the browser opens the menu: that comes after the listeners.
   const fill = ({ currentTarget }: Press) => {
@@ -55,11 +49,7 @@ export function menuButton(label: string, choices: () => Choice[]) {
     @click=${fill}>⋯</button>`;
 }
 
-/**
- * A list that grows by a button: thousands of elements at once would freeze the page.
- *
- * @param first items that are shown at once
- */
+/** A list that grows by a button: thousands of elements at once would freeze the page. */
 export function longList<T>(
   name: string, items: T[], make: (item: T, index: number) => TemplateResult, first: number,
   redraw: () => void,
@@ -93,9 +83,7 @@ export function setText(id: string, text: string) {
 
 /**
  * A dialog with one form. Its buttons with `data-close` close it; `submit` closes it unless it
- * fails, and the reason stays to be read.
- *
- * @param closed called after a success, when the focus has gone back
+ * fails, and the reason stays to be read. `closed` is called when the focus has gone back.
  */
 export function formDialog(id: string, submit: () => Promise<void>, closed?: () => void) {
   const dialog = byId(id, HTMLDialogElement);

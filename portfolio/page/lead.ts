@@ -19,6 +19,18 @@ export const WARN_DAYS = 3;
 
 const DECLINED = 'backups-page:declined';
 
+/** By the state of `<sync-status>`. */
+const HEADLINES: Record<string, string> = {
+  checking: 'Looking through this device…',
+  'backing-up': 'Backing up…',
+  'backed-up': 'Everything on this device is backed up',
+  unverified: 'Backed up, but the server isn’t reached',
+  empty: 'Nothing is stored on this device',
+  emptied: 'Nothing is stored on this device',
+  offline: 'This device is offline',
+  error: 'The last backup failed',
+};
+
 const place = byId('offer', HTMLDivElement);
 const last = byId('last', HTMLParagraphElement);
 
@@ -39,23 +51,11 @@ export async function showState() {
 
 function headlineOf(state: string) {
   const { unsyncedCount, reached } = getBackupStatus() as any;
-  switch (state) {
-    case 'checking':
-      return 'Looking through this device…';
-    case 'backing-up':
-      return 'Backing up…';
-    case 'backed-up':
-      return 'Everything on this device is backed up';
-    case 'unverified':
-      return reached === null ? 'Asking the server…' : 'Backed up, but the server isn’t reached';
-    case 'empty':
-    case 'emptied':
-      return 'Nothing is stored on this device';
-    default:
-      if (unsyncedCount === 1) return '1 change waits';
-      if (unsyncedCount) return `${plural(unsyncedCount, 'change')} wait`;
-      return state === 'offline' ? 'This device is offline' : 'The last backup failed';
-  }
+  const isWaiting = ['unsynced', 'offline', 'error'].includes(state);
+  if (isWaiting && unsyncedCount === 1) return '1 change waits';
+  if (isWaiting && unsyncedCount) return `${plural(unsyncedCount, 'change')} wait`;
+  if (state === 'unverified' && reached === null) return 'Asking the server…';
+  return HEADLINES[state];
 }
 
 export function showLast(entries: Entry[], complete: boolean, unreadable: string[]) {
@@ -106,16 +106,13 @@ export function showOffer(entries: Entry[], ownId: string | undefined, done: Don
   }
 }
 
-function offer(
-  entry: Entry, device: string, storedCount: number, series: string, done: Done,
-) {
+function offer(entry: Entry, name: string, storedCount: number, series: string, done: Done) {
   offered = entry.id;
   const now = new Date();
+  const records = plural(recordsIn(entry), 'record');
   const day = dayOf(entry.time, now);
   const inSentence = daysBetween(entry.time, now) < 2 ? day.toLowerCase() : day;
-  const moment = `${inSentence} ${clockOf(entry.time)}`;
-  const from = entry.device ? ` (${device})` : '';
-  const here = storedCount || 'none';
+  const from = `${inSentence} ${clockOf(entry.time)}${entry.device ? ` (${name})` : ''}`;
   const bring = async ({ currentTarget }: { currentTarget: HTMLElement }) => {
     currentTarget.ariaBusy = 'true';
     try {
@@ -132,8 +129,8 @@ function offer(
     place.hidden = true;
   };
   const draw = (numbers: string) => render(html`
-    <h2>${capital(device)} has ${plural(recordsIn(entry), 'record')}, this device has ${here}.</h2>
-    <button type="button" @click=${bring}>Bring everything back from ${moment}${from}</button>
+    <h2>${capital(name)} has ${records}, this device has ${storedCount || 'none'}.</h2>
+    <button type="button" @click=${bring}>Bring everything back from ${from}</button>
     <p role="status">${numbers}</p>
     ${smallButton('Not on this device', decline)}`, place);
   draw('Counting what would come back…');

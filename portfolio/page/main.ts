@@ -8,7 +8,7 @@ import {
   undoRestore,
 } from '../src/index.js';
 import { showAtoms, startAtoms } from './atoms.js';
-import { confirmDeletion, confirmThinning, isDeleting, startDeletion } from './deletion.js';
+import { confirmDeletion, confirmThinning, isDeleting } from './deletion.js';
 import { byId, messageOf, smallButton } from './dom.js';
 import { ago, plural } from './format.js';
 import { openInside } from './inside.js';
@@ -81,7 +81,11 @@ function show(read: Entry[], all: boolean, bad = unreadable) {
   showOffer(entries, ownId, restored);
 }
 
-/** @param error why there is no list */
+function removed(ids: Set<string>) {
+  choose(null);
+  show(entries.filter(({ id }) => !ids.has(id)), complete);
+}
+
 function showProblem(error: unknown) {
   const needsToken = (error as { status?: number }).status === 401;
   const [title, reason, button] = needsToken ? ASKS_TOKEN : [
@@ -177,10 +181,11 @@ fileInput.addEventListener('change', () => {
 });
 
 configure(alone ? { baseUrl: '', getDB } : { baseUrl: '' });
-startTimeline({ open, download, remove: confirmDeletion, thin: confirmThinning });
-startDeletion((deleted) => {
-  choose(null);
-  show(entries.filter(({ id }) => !deleted.has(id)), complete);
+startTimeline({
+  open,
+  download,
+  remove: (entry) => confirmDeletion(entry, removed),
+  thin: (entries, before) => confirmThinning(entries, before, removed),
 });
 if (alone) startAtoms();
 byId('to-site', HTMLElement).hidden = alone;

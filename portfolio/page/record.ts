@@ -53,10 +53,8 @@ export function recordView({ here, inBackup }: Row) {
   const texts = names.map((name) => [name, ours.get(name) ?? '', theirs.get(name) ?? '']);
   const legend = html`<p><small>− only here, + only in the backup</small></p>`;
   return html`<div class="detailed">
-    <dl>
-      <dt>In the backup</dt><dd>${aboutOf(inBackup)}</dd>
-      <dt>Here</dt><dd>${here ? aboutOf(here) : 'not here'}</dd>
-    </dl>
+    <p><small>In the backup:</small> ${aboutOf(inBackup)}</p>
+    <p><small>Here:</small> ${here ? aboutOf(here) : 'not here'}</p>
     ${texts.some(([, from, to]) => from !== to) ? legend : nothing}
     ${texts.map(([name, from, to]) => html`<h4>${name}</h4>${textView(name, from, to)}`)}
   </div>`;

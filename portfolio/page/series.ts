@@ -3,8 +3,7 @@
  * another; a backup is compared with the one before it in its series (see docs/operations.md).
  */
 
-import { CATEGORIES } from '../src/index.js';
-import type { Backup as Listed } from '../src/index.js';
+import { type Backup as Listed, CATEGORIES } from '../src/index.js';
 import { countOf, dayKey, signed, sizeOf } from './format.js';
 
 type Head = { deviceId?: string | null; device?: string | null; problem?: string | null };
@@ -27,11 +26,7 @@ export function seriesOf({ deviceId }: Entry) {
   return deviceId ?? null;
 }
 
-/**
- * @param entries newest first
- * @param complete whether the list has been read to its end; before that a predecessor
- *   is only known where it is of the same series
- */
+/** Of entries, newest first. Until the list is complete, only those of one series are known. */
 export function predecessors(entries: Entry[], complete: boolean): Predecessors {
   const bySeries = new Map<string | null, Entry>();
   const byName = new Map<string, Entry>();
@@ -75,27 +70,20 @@ export function recordsIn({ counts }: Backup) {
   return CATEGORIES.reduce((sum, category) => sum + (counts[category] ?? 0), 0);
 }
 
-/** `40 atoms`, `3 snapshots`. */
-export function countsOf({ counts }: Backup) {
-  const present = CATEGORIES.filter((category) => counts[category]);
-  return present.map((category) => countOf(counts[category], category));
-}
-
 /** `+1 atom`, `−2 snapshots`: the sum of steps from a backup to a later one. */
 export function differences(steps: [Backup, Backup][]) {
-  const sums = CATEGORIES.map((category) => ({
-    category,
-    sum: steps.reduce((sum, [from, to]) => sum + to.counts[category] - from.counts[category], 0),
-  }));
-  return sums
-    .filter(({ sum }) => sum)
-    .map(({ category, sum }) => signed(sum, countOf(Math.abs(sum), category)));
+  return CATEGORIES.flatMap((category) => {
+    const grown = steps.map(([from, to]) => to.counts[category] - from.counts[category]);
+    const sum = grown.reduce((total, more) => total + more, 0);
+    return sum ? [signed(sum, countOf(Math.abs(sum), category))] : [];
+  });
 }
 
 /** What changed; where nothing earlier is known, what is in it. */
 export function changeOf(entry: Entry, before: Entry | undefined, complete: boolean) {
   if (entry.problem) return entry.problem;
-  const counts = countsOf(entry).join(', ') || 'nothing in it';
+  const present = CATEGORIES.filter((category) => entry.counts[category]);
+  const counts = present.map((category) => countOf(entry.counts[category], category)).join(', ');
   if (!before) return complete ? `the first: ${counts}` : counts;
   const changes = differences([[before, entry]]);
   if (changes.length) return changes.join(', ');
@@ -109,12 +97,11 @@ export function changeOf(entry: Entry, before: Entry | undefined, complete: bool
  */
 export function losses(entry: Entry, before: Entry | undefined) {
   if (!before || entry.problem) return [];
-  return CATEGORIES.filter((category) => {
-    return before.counts[category] > 0 && entry.counts[category] * 2 <= before.counts[category];
-  }).map((category) => {
+  return CATEGORIES.flatMap((category) => {
     const [had, has] = [before.counts[category], entry.counts[category]];
+    if (had === 0 || has * 2 > had) return [];
     const all = had === 1 ? 'the only' : 'all';
-    return has ? `${had - has} of ${countOf(had, category)}` : `${all} ${countOf(had, category)}`;
+    return [`${has ? `${had - has} of` : all} ${countOf(had, category)}`];
   });
 }
 

@@ -71,7 +71,7 @@ export async function allAtoms(): Promise<Atom[]> {
 export async function saveAtom(atom: Atom | null, fields: Fields) {
   const updatedAt = new Date().toISOString();
   const date = updatedAt.slice(0, 10);
-  const base = atom ?? { slug: await freeSlug(date, fields.title), date };
+  const base = atom ?? { slug: await freeSlug(`${date}-${slugOf(fields.title)}`), date };
   const transaction = (await getDB()).transaction('atoms', 'readwrite');
   // What is stored now, not what was shown: another tab may have saved other members.
   const stored = await transaction.store.get(base.slug);
@@ -79,12 +79,11 @@ export async function saveAtom(atom: Atom | null, fields: Fields) {
   await transaction.done;
 }
 
-async function freeSlug(date: string, title: string) {
-  const database = await getDB();
-  const words = title.toLowerCase().match(/[\p{L}\p{N}]+/gu)?.join('-') ?? 'untitled';
-  const slug = `${date}-${words.slice(0, 60)}`;
-  for (let number = 1; ; number += 1) {
-    const free = number === 1 ? slug : `${slug}-${number}`;
-    if (!(await database.getKey('atoms', free))) return free;
-  }
+function slugOf(title: string) {
+  return (title.toLowerCase().match(/[\p{L}\p{N}]+/gu)?.join('-') ?? 'untitled').slice(0, 60);
+}
+
+async function freeSlug(slug: string, number = 1): Promise<string> {
+  const free = number === 1 ? slug : `${slug}-${number}`;
+  return (await (await getDB()).getKey('atoms', free)) ? freeSlug(slug, number + 1) : free;
 }

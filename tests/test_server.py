@@ -124,9 +124,8 @@ def test_it_listens_on_a_unix_socket(tmp_path):
     server = Server(tmp_path / "data", GUNICORN_CMD_ARGS=f"--bind unix:{path}")
     server.launch()
     try:
-        wait_until(path.exists)
         with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(path))
+            wait_until(lambda: client.connect_ex(str(path)) == 0)
             client.sendall(raw.head("POST /api/backup", "Content-Length: 2") + b"{}")
             assert raw.receive(client).status == 201
     finally:
@@ -240,6 +239,25 @@ def test_sigterm_finishes_uploads_and_downloads_in_flight_and_exits_0(start_serv
         assert server.process.wait(20) == 0
     stored = {json.loads(text)["id"] for text in backups_in(server.data_dir).values()}
     assert stored == {large["id"], *(answer.json["id"] for answer in answers)}
+
+
+def test_a_worker_that_is_told_to_end_at_its_first_moment_ends(start_server):
+    """Python forgets the signals that come while it forks, as being those of the parent."""
+    at_once = f"""exec {sys.executable} -c '
+import os, signal
+fork = os.fork
+def fork_and_stop():
+    os.fork = fork
+    pid = fork()
+    if pid:
+        os.kill(pid, signal.SIGTERM)
+    return pid
+os.fork = fork_and_stop
+from backup_server.cli import main
+main()'"""
+    server = start_server(command=shell(at_once), WEB_CONCURRENCY="2")
+    wait_until(lambda: server.log.count("Booting worker") == 3)
+    assert server.stop() == 0
 
 
 def test_of_uploads_with_one_key_at_the_same_moment_one_is_stored(start_server):

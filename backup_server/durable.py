@@ -53,7 +53,7 @@ class translate_os_errors(ContextDecorator):
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, OSError):
-            place = f"{error.filename}: " if error.filename else ""
+            place = f"{error.filename}: " if error.filename not in (None, ".") else ""
             to_raise = NoRoom if error.errno in _NO_ROOM else Unavailable
             raise to_raise(f"{self._what}: {place}{error.strerror or error}.") from error
 

@@ -11,6 +11,8 @@ import pytest
 import raw
 from support import Server
 
+pytestmark = pytest.mark.long  # of a minute each
+
 CLIENTS = 8
 SECONDS, PAUSE = 60, 0.25
 #: What the others may wait, and when the last of the eight must be gone, in seconds.

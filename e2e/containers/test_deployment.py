@@ -13,12 +13,9 @@ import time
 
 import pytest
 from raw import head, receive
-from support import CATEGORIES, ROOT, assert_error, free_port, wait_until
+from support import CATEGORIES, assert_error, free_port, wait_until
 
 from .conftest import Direct, run
-
-EXPRESS_DATA = ROOT / "tests" / "samples" / "express-data"
-
 
 # --- deploying ------------------------------------------------------------------------------------
 
@@ -57,7 +54,6 @@ def test_deploying_again_with_nothing_changed_interrupts_nothing(deployment):
         ({"MAX_BODY_BYTES": "plenty"}, {}, "MAX_BODY_BYTES is 'plenty': give"),
         ({"BACKUP_TOKEN": ""}, {}, "BACKUP_TOKEN"),
         ({"BACKUPS_PATH": "backups"}, {}, "BACKUPS_PATH is 'backups': give a path such as"),
-        ({"CONTENT_SECURITY_POLICY": "'\";'"}, {}, "nginx does not start with these settings"),
         ({}, {"DATA_DIR": "/srv/other"}, "NEW_STORAGE=/srv/other ./deploy.sh"),
         ({"DATA_DIR": "/srv/other"}, {}, "NEW_STORAGE=/srv/other ./deploy.sh"),
         ({}, {"BACKUP_VOLUME": "other"}, "NEW_STORAGE=other ./deploy.sh"),
@@ -361,29 +357,3 @@ def test_a_full_volume_is_a_507_and_what_was_stored_stays(redeployed, volume, sa
     assert redeployed.document(backup_id) == before
     assert redeployed.listed() == [backup_id]
     redeployed.upload(sample)  # there is room for this one
-
-
-def test_a_volume_that_the_express_server_wrote_is_handed_over_by_one_command(redeployed, volume):
-    name = volume()
-    fill(redeployed, name, owner="0:0")
-    redeployed.configure(BACKUP_VOLUME=name)
-    refused = redeployed.deploy(fails=True, NEW_STORAGE=name)
-    command = re.search(r"^  docker compose run .*\\\n.*$", refused, re.MULTILINE)[0]
-    run("bash", "-euc", command, cwd=redeployed.directory, env=redeployed.environ)
-    redeployed.deploy(NEW_STORAGE=name)
-
-    written = {path.name: path.read_bytes() for path in EXPRESS_DATA.iterdir()}
-    listed = redeployed.listed()
-    assert {f"backup-{id}.json": redeployed.document(id) for id in listed} == written
-    assert redeployed.request("DELETE", f"/api/backup/{listed[0]}").status == 200
-
-
-def fill(deployment, volume, owner):
-    """Copy the sample files into a volume, by way of a container since the engine may be remote."""
-    run(
-        *("docker", "run", "--rm", "--interactive", "--user", "0", "--entrypoint", "sh"),
-        *("--volume", f"{volume}:/data/backups", f"{deployment.project}-backup", "-euc"),
-        f"tar -x --no-same-owner -C /data/backups; chown -R {owner} /data/backups",
-        input=run("tar", "-c", "-C", EXPRESS_DATA, ".", text=False).stdout,
-        text=False,
-    )

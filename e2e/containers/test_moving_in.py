@@ -1,11 +1,15 @@
 """An application moves in: its own site, files of the Express server, and the page beside it."""
 
+import re
 import shutil
 
 import pytest
 from chromium import CHROMIUM
+from support import ROOT
 
-from .test_deployment import EXPRESS_DATA, fill
+from .conftest import run
+
+EXPRESS_DATA = ROOT / "tests" / "samples" / "express-data"
 
 #: Opens its database as the application does, and reads by one of its indexes.
 SITE = """<!doctype html><title>EOE</title><link rel="icon" href="data:,"><main>not yet</main>
@@ -46,26 +50,45 @@ def page(playwright):
     browser.close()
 
 
-def test_the_page_opened_before_the_application_breaks_neither(redeployed, volume, tmp_path, page):
+def fill_as_root(deployment, volume):
+    """Copy the sample files into a volume, by way of a container since the engine may be remote."""
+    run(
+        *("docker", "run", "--rm", "--interactive", "--user", "0", "--entrypoint", "sh"),
+        *("--volume", f"{volume}:/data/backups", f"{deployment.project}-backup", "-euc"),
+        "tar -x --no-same-owner -C /data/backups; chown -R 0:0 /data/backups",
+        input=run("tar", "-c", "-C", EXPRESS_DATA, ".", text=False).stdout,
+        text=False,
+    )
+
+
+def test_express_files_are_handed_over_and_the_page_opened_first_breaks_no_application(
+    redeployed, volume, tmp_path, page
+):
     (tmp_path / "about").mkdir()
     (tmp_path / "index.html").write_text(SITE)
     (tmp_path / "about" / "index.html").write_text("<p>About</p>")
     for path in (tmp_path, *tmp_path.rglob("*")):
         path.chmod(0o755)
     name = volume()
-    fill(redeployed, name, owner="10001:10001")
+    fill_as_root(redeployed, name)
     redeployed.configure(SITE_DIR=tmp_path, BACKUP_VOLUME=name)
+    refused = redeployed.deploy(fails=True, NEW_STORAGE=name)
+    command = re.search(r"^  docker compose run .*\\\n.*$", refused, re.MULTILINE)[0]
+    run("bash", "-euc", command, cwd=redeployed.directory, env=redeployed.environ)
     redeployed.deploy(NEW_STORAGE=name)
+    written = {path.name: path.read_bytes() for path in EXPRESS_DATA.iterdir()}
+    listed = redeployed.listed()
+    assert {f"backup-{id}.json": redeployed.document(id) for id in listed} == written
+    assert redeployed.request("DELETE", f"/api/backup/{listed[0]}").status == 200
+
     site, errors = f"http://localhost:{redeployed.port}", []
     page.on("pageerror", lambda error: errors.append(str(error)))
-
     page.goto(f"{site}/backups")
     page.get_by_text("Open the application once").wait_for()
     assert page.evaluate("indexedDB.databases().then((all) => all.map(({ name }) => name))") in (
         [],
         ["eoe-cloud-backup"],
     )
-    assert len(redeployed.listed()) == len(list(EXPRESS_DATA.iterdir()))
     page.get_by_role("link", name="Open the application").click()
     page.get_by_text("Spiral").wait_for()
     page.goto(f"{site}/backups/")

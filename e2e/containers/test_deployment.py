@@ -125,7 +125,7 @@ def test_another_project_of_the_same_name_goes_on_running(deployment, service, i
         state = run("docker", "inspect", "--format", "{{.State.Running}}", other).stdout
         assert state.strip() == "true"
     finally:
-        run("docker", "rm", "--force", other)
+        run("docker", "rm", "--force", "--volumes", other)
 
 
 # --- how the containers run -----------------------------------------------------------------------
@@ -226,7 +226,7 @@ def test_without_the_backup_container_nginx_says_so_and_finds_the_next_one(deplo
     squatter = deployment.compose(*sleep).strip()
     deployment.compose("rm", "--force", "backup")
     deployment.start("backup")
-    run("docker", "rm", "--force", squatter)
+    run("docker", "rm", "--force", "--volumes", squatter)
     assert address_of(deployment) != old_address
     assert deployment.get("/api/health").status == 200
     assert deployment.inspect("portfolio", ".State.StartedAt") == started
@@ -280,7 +280,7 @@ def test_two_servers_share_one_directory(deployment, sample):
         first, again = (server.post(key, sample) for server in servers)
         assert (first.status, again.status, again.body) == (201, 200, first.body)
     finally:
-        run("docker", "rm", "--force", container)
+        run("docker", "rm", "--force", "--volumes", container)
 
 
 def answers(server):

@@ -2,11 +2,10 @@
 
 import { html, nothing, render } from 'lit-html';
 
-import { deleteBackup } from '../src/index.js';
+import { deleteBackup, getBackupStatus } from '../src/index.js';
 import { byId, formDialog, longList, setText } from './dom.js';
 import { momentOf, plural, sizeOf } from './format.js';
 import { bytesOf, type Entry, type Predecessors, seriesOf, thinned } from './series.js';
-import { isOwnNewest } from './server.js';
 
 /** Lines of the preview that are shown at once. */
 const FIRST = 20;
@@ -51,10 +50,11 @@ const dialog = formDialog(
 );
 
 export function confirmDeletion(entry: Entry, onDone: typeof done) {
+  const isBase = getBackupStatus().baseId === entry.id;
   const again = 'It is the newest of this device, which will back up again at once.';
   const text =
     `${momentOf(entry.time)}, ${sizeOf(entry.size)}. It is deleted on the server, and nothing ` +
-    `brings it back. What is on this device stays. ${isOwnNewest(entry) ? again : ''}`;
+    `brings it back. What is on this device stays. ${isBase ? again : ''}`;
   stays = new Map();
   ask([entry], 'Delete this backup?', text, 'Delete for good', onDone);
 }

@@ -11,7 +11,6 @@ import {
 import { byId, messageOf, setText, smallButton } from './dom.js';
 import { ago, capital, clockOf, dayOf, daysBetween, plural, sizeOf } from './format.js';
 import { devicesOf, type Entry, growth, recordsIn, seriesOf } from './series.js';
-import { isOwnNewest } from './server.js';
 import { alone, isThere } from './store.js';
 
 /** A last backup of so many days ago is a warning (docs/backups-page.md says the number). */
@@ -40,17 +39,17 @@ let offered = '';
 /** Says how things stand on this device. */
 export async function showState() {
   const state = document.querySelector('sync-status')?.getAttribute('data-state') ?? 'checking';
-  const status: any = getBackupStatus();
+  const { lastError, note } = getBackupStatus();
   const hasDatabase = alone || (await isThere());
   byId('open-site', HTMLElement).hidden = hasDatabase;
   byId('back-up', HTMLElement).hidden = !hasDatabase;
   byId('lead', HTMLElement).dataset.state = hasDatabase ? state : 'empty';
   setText('headline', hasDatabase ? headlineOf(state) : 'Open the application once');
-  setText('reason', hasDatabase ? (status.lastError ?? status.note ?? '') : '');
+  setText('reason', hasDatabase ? (lastError ?? note ?? '') : '');
 }
 
 function headlineOf(state: string) {
-  const { unsyncedCount, reached } = getBackupStatus() as any;
+  const { unsyncedCount, reached } = getBackupStatus();
   const isWaiting = ['unsynced', 'offline', 'error'].includes(state);
   if (isWaiting && unsyncedCount === 1) return '1 change waits';
   if (isWaiting && unsyncedCount) return `${plural(unsyncedCount, 'change')} wait`;
@@ -89,12 +88,12 @@ type Done = (result: RestoreResult) => void;
 
 /** Offers the newest backup of another device, if that has more records than this one. */
 export function showOffer(entries: Entry[], ownId: string | undefined, done: Done) {
-  const { storedCount } = getBackupStatus();
+  const { storedCount, baseId } = getBackupStatus();
   if (storedCount === null) return;
   const devices = devicesOf(entries);
   const found = [...devices].find(([series, { newest }]) => {
     const wasOwn = series === null && devices.has(ownId ?? '');
-    const isOwn = series === ownId || isOwnNewest(newest) || wasOwn;
+    const isOwn = series === ownId || newest.id === baseId || wasOwn;
     if (isOwn && storedCount > 0) return false;
     return recordsIn(newest) > storedCount && !declined().includes(String(series));
   });

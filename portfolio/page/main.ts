@@ -4,8 +4,8 @@ import { html, nothing, render } from 'lit-html';
 
 import '../src/sync-status.js';
 import {
-  configure, createBackup, enableAutoBackup, getBackupStatus, type RestoreResult, STATUS_EVENT,
-  undoRestore,
+  BACKUPS_EVENT, configure, createBackup, dismissUndo, enableAutoBackup, getBackupStatus,
+  getDeviceId, getUndo, listBackupPage, type RestoreResult, STATUS_EVENT, undoRestore,
 } from '../src/index.js';
 import { showAtoms, startAtoms } from './atoms.js';
 import { confirmDeletion, confirmThinning, isDeleting } from './deletion.js';
@@ -14,7 +14,6 @@ import { ago, plural } from './format.js';
 import { openInside } from './inside.js';
 import { showLast, showNoList, showOffer, showState } from './lead.js';
 import { type Entry, entryOf } from './series.js';
-import { BACKUPS_EVENT, dismissUndo, listPage, offeredUndo, ownDeviceId } from './server.js';
 import { alone, getDB, isThere } from './store.js';
 import { choose, goTo, showTimeline, startTimeline } from './timeline.js';
 import { showYear } from './year.js';
@@ -25,6 +24,9 @@ const ASKS_TOKEN = [
     'Without it nothing is listed, and nothing is backed up.',
   'Ask me again',
 ];
+
+/** Backups that are asked for at once. */
+const PAGE = 500;
 
 const backUp = byId('back-up', HTMLButtonElement);
 const fileInput = byId('file', HTMLInputElement);
@@ -54,7 +56,7 @@ async function readList() {
     let next: string | null = null;
     let bad: string[] = [];
     do {
-      const page = await listPage(next);
+      const page = await listBackupPage({ limit: PAGE, before: next ?? undefined });
       if (question !== reading) return;
       read = read.concat(page.backups.map(entryOf));
       bad = bad.concat(page.unreadable);
@@ -140,8 +142,9 @@ async function undoLast() {
 }
 
 async function offerUndo() {
-  const restoredAt = await offeredUndo();
-  if (restoredAt) showNotice(`Restored ${ago(new Date(restoredAt), new Date())}.`, true);
+  const undo = await getUndo();
+  if (!undo || undo.dismissed) return;
+  showNotice(`Restored ${ago(new Date(undo.restoredAt), new Date())}.`, true);
 }
 
 async function showStatus() {
@@ -193,7 +196,7 @@ void showState();
 void readList();
 void offerUndo();
 void enableAutoBackup();
-ownDeviceId().then((id) => {
+getDeviceId().then((id) => {
   ownId = id;
   if (complete) showOffer(entries, ownId, restored);
 }, () => {});

@@ -3,11 +3,9 @@
  * another; a backup is compared with the one before it in its series (see docs/operations.md).
  */
 
-import { type Backup as Listed, CATEGORIES } from '../src/index.js';
+import { type Backup, CATEGORIES } from '../src/index.js';
 import { countOf, dayKey, signed, sizeOf } from './format.js';
 
-type Head = { deviceId?: string | null; device?: string | null; problem?: string | null };
-export type Backup = Listed & Head;
 export type Entry = Backup & { time: Date; day: string };
 export type Predecessors = Map<Entry, Entry | undefined>;
 type Device = { name: string; newest: Entry };

@@ -6,7 +6,9 @@
  * database it never makes and never upgrades: the client opens that at the version it has.
  */
 
-import { type IDBPDatabase, openDB } from 'idb';
+import { openDB } from 'idb';
+
+import { keepOpen } from '../src/connection.js';
 
 type Fields = Record<'title' | 'stage' | 'code', string>;
 export type Atom = Fields & Record<'slug' | 'date' | 'type' | 'updatedAt', string>;
@@ -26,8 +28,6 @@ const STORES: Record<string, IDBObjectStoreParameters & { indexes: string[] }> =
   configOverrides: { keyPath: 'atomSlug', indexes: [] },
 };
 
-let connection: Promise<IDBPDatabase> | null = null;
-
 /** True where the browser can't tell. */
 export async function isThere() {
   const databases = await indexedDB.databases?.();
@@ -35,32 +35,18 @@ export async function isThere() {
 }
 
 /** The page's own connection, opened again after it was lost. Only for a page that is alone. */
-export function getDB() {
-  connection ??= openOwn().catch((error) => {
-    connection = null;
-    throw error;
-  });
-  return connection;
-}
-
-async function openOwn() {
+export const getDB = keepOpen(async (events) => {
   const version = (await isThere()) ? undefined : 3;
   return openDB(DATABASE, version, {
+    ...events,
     upgrade(database) {
       for (const [name, { indexes, ...options }] of Object.entries(STORES)) {
         const store = database.createObjectStore(name, options);
         for (const index of indexes) store.createIndex(index, index);
       }
     },
-    blocking(_current, _blocked, event) {
-      (event.target as IDBDatabase).close();
-      connection = null;
-    },
-    terminated() {
-      connection = null;
-    },
   });
-}
+});
 
 /** The newest first. */
 export async function allAtoms(): Promise<Atom[]> {

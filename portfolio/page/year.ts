@@ -51,7 +51,8 @@ function cells(days: Date[], counts: number[], go: (day: string) => void) {
     const much = 30 + (70 * Math.log(count)) / Math.log(highest);
     const label = `${wholeDay(day)}, ${plural(count, 'backup')}`;
     return html`<button type="button" title=${label} aria-label=${label}
-      .style=${`--much: ${much}%`} tabindex=${index === last ? 0 : -1} @click=${() => go(dayKey(day))}></button>`;
+      .style=${`--much: ${much}%`} tabindex=${index === last ? 0 : -1}
+      @click=${() => go(dayKey(day))}></button>`;
   });
 }
 

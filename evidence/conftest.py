@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 #: Programs by the folder whose tests run them; README.md has their Debian packages.
 FAULTS = """strace mount mkfs.ext4 mkfs.xfs mkfs.btrfs btrfs losetup nbdkit nbdfuse fusermount3
 glusterd gluster ip nsenter setpriv"""
-TOOLS = {"faults": FAULTS.split()}
+TOOLS = {"faults": FAULTS.split(), "walk": ["chromium", "nginx", "node", "npm"]}
 AS_ROOT = {"faults"}
 #: How much is done by each test, in the short form and in the long one.
 AMOUNTS = {
@@ -26,6 +26,8 @@ AMOUNTS = {
     "cuts": (2, 100, "power cuts on each file system"),
     "seconds": (6, 300, "seconds under a load on a full disk, on GlusterFS, and of many clients"),
     "fuzz": (20, 3600, "seconds of fuzzing"),
+    "walks": (1, 10, "random walks in Chromium"),
+    "steps": (40, 200, "steps of each"),
     "examples": (10, 1000, "requests of schemathesis for each operation"),
 }
 

@@ -87,18 +87,20 @@ def test_what_is_refused_waits_for_an_edit_a_return_or_configure(tab, wire, stat
     page = tab(auto=True)
     put_atom(page, "edited", 20_000)
     for happens in (
+        "null",
         "host.put('atoms', { slug: 'more', code: host.noise(20_000) })",
         "host.client.configure({ device: 'Laptop' })",
         "document.dispatchEvent(new Event('visibilitychange'))",
     ):
         wire.answers = [(status, {}, {"error": "Never."})]
         before = len(wire.uploads)
+        page.evaluate(happens)
         page.clock.run_for(6_000)
         wire.wait_answered(before + 1)
         wait_for_status(page, status="error", lastError="Never.")
         page.clock.run_for(20 * 60_000)
         assert len(wire.uploads) == before + 1
-        page.evaluate(happens)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     page.clock.run_for(6_000)
     wait_for_backed_up(page)
 
@@ -172,6 +174,7 @@ def test_what_the_browser_says_of_the_network_is_not_believed(tab, wire):
 
 def test_small_edits_leave_ten_minutes_after_the_first_in_a_tab_that_stays_open(tab, wire):
     page = tab(auto=True)
+    page.clock.pause_at(page.evaluate("Date.now() + 1000"))
     put_atom(page, "first")
     wait_for_status(page, unsyncedCount=1)
     page.clock.run_for(9 * 60_000)
@@ -194,6 +197,7 @@ def test_what_commits_while_the_page_is_hidden_leaves_at_once(tab, wire, server)
 
 def test_much_leaves_after_five_seconds_of_quiet_and_a_minute_at_most(tab, wire):
     page = tab(auto=True)
+    page.clock.pause_at(page.evaluate("Date.now() + 1000"))
     put_atom(page, "large", 20_000)
     wait_for_status(page, unsyncedCount=1)
     for second in range(0, 56, 4):

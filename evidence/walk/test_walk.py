@@ -8,14 +8,15 @@ import sys
 from support import ROOT
 
 
-def test_the_status_is_true_after_each_step_of_a_random_walk():
+def test_the_status_is_true_after_each_step_of_a_random_walk(amount):
     folders = ("tests", "e2e", "evidence")
     answer = subprocess.run(
-        [sys.executable, "-m", "walk.walk", "--seeds", "1", "--steps", "40"],
+        [sys.executable, "-m", "walk.walk", f"--seeds={amount.walks}", f"--steps={amount.steps}"],
         env={**os.environ, "PYTHONPATH": ":".join(str(ROOT / name) for name in folders)},
         check=True,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=600 * amount.walks,
     )
-    assert re.fullmatch(r"seed 0: 40 steps, 0 lost, 0 doubled\n", answer.stdout)
+    walks = re.findall(r"^seed \d+: (\d+) steps, 0 lost, 0 doubled$", answer.stdout, re.MULTILINE)
+    assert walks == [str(amount.steps)] * amount.walks

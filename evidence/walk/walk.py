@@ -169,14 +169,17 @@ class Walk:
     # --- what is true -----------------------------------------------------------------------------
 
     def files(self):
-        return sorted(self.server.data_dir.glob("backup-*.json"), reverse=True)
+        return list(self.server.data_dir.glob("backup-*.json"))
 
     def ids(self):
-        return [file.name.removeprefix("backup-").removesuffix(".json") for file in self.files()]
+        """Newest first. Names of files do not sort like ids: a dot comes after a hyphen."""
+        names = (file.name.removeprefix("backup-").removesuffix(".json") for file in self.files())
+        return sorted(names, reverse=True)
 
     def series(self, device):
         """The documents of a device, newest first."""
-        documents = (json.loads(file.read_text()) for file in self.files())
+        files = (self.server.data_dir / f"backup-{id}.json" for id in self.ids())
+        documents = (json.loads(file.read_text()) for file in files)
         return [document for document in documents if document.get("deviceId") == device.id]
 
     def truth(self, device, page):

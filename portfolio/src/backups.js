@@ -7,31 +7,12 @@ import { CATEGORIES, countsOf } from './categories.js';
 import { BackupError } from './errors.js';
 import { parsed, request } from './transport.js';
 
-/** @typedef {import('./settings.js').Settings} Settings */
-
-/**
- * @typedef {object} Backup
- * @property {string} id
- * @property {string} timestamp ISO 8601, by the server's clock; the id's where it is not a time
- * @property {string} clientTimestamp as the client sent it
- * @property {number} size of the stored file, in bytes
- * @property {import('./categories.js').Counts} counts
- * @property {string | null} deviceId
- * @property {string | null} device what the device is called
- * @property {string | null} problem what is wrong with this entry; then that member is empty or 0
- */
-
-/**
- * @typedef {object} Page
- * @property {Backup[]} backups newest first
- * @property {string | null} next what to give as `before` for the page after this one
- * @property {string[]} unreadable what is wrong with each entry that has no id
- */
+/** @import { Backup, BackupPage, Settings } from './types.js' */
 
 /**
  * @param {Readonly<Settings>} settings
  * @param {{limit?: number, before?: string | null, deviceId?: string}} [range]
- * @param {{once?: boolean}} [options] @returns {Promise<Page>}
+ * @param {{once?: boolean}} [options] @returns {Promise<BackupPage>}
  * @throws {BackupError} also when the answer is no listing: an empty list means no backups
  */
 export async function listPage(settings, { limit, before, deviceId } = {}, { once = false } = {}) {

@@ -3,10 +3,7 @@
  * are backed up, and the key path of each. `screenshots` stays on the device.
  */
 
-/** @typedef {'atoms'|'compositions'|'snapshots'|'voiceNotes'|'configOverrides'} Category */
-/** @typedef {Record<string, any>} StoredRecord */
-/** @typedef {{category: Category, key: IDBValidKey}} Reference */
-/** @typedef {Record<Category, number>} Counts */
+/** @import { Category, Counts, Reference } from './types.js' */
 
 /** @type {readonly Category[]} In the order in which they are sent. */
 export const CATEGORIES = ['atoms', 'compositions', 'snapshots', 'voiceNotes', 'configOverrides'];

@@ -15,11 +15,10 @@ import { Tabs } from './tabs.js';
 import { Tracker } from './tracker.js';
 import { Uploads } from './uploads.js';
 
-/** @typedef {import('./tabs.js').News} News */
-/** @typedef {import('./writes.js').Write} Write */
+/** @import { News, Settings, Write } from './types.js' */
 
 export class Client {
-  /** @type {import('./settings.js').Settings} */
+  /** @type {Settings} */
   settings = { ...DEFAULTS };
   status = new Status();
   pending = new Pending();
@@ -38,7 +37,7 @@ export class Client {
   /** What the schedule was last told of. */
   #version = 0;
 
-  /** @param {Partial<import('./settings.js').Settings>} options see `configure` in index.js */
+  /** @param {Partial<Settings>} options see `configure` in index.js */
   configure(options) {
     const { getDB } = this.settings;
     Object.assign(this.settings, changed(this.settings, options));

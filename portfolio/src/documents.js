@@ -9,33 +9,7 @@ import { BackupError, messageOf } from './errors.js';
 import { matchesDigest } from './file-digest.js';
 import { parsed, request } from './transport.js';
 
-/** @import { Category, StoredRecord } from './categories.js' */
-
-/**
- * @typedef {Partial<Record<Category, boolean | IDBValidKey[]>> | Category[]} Items
- *   by category all of it, or the records with these keys; absent: all categories
- */
-
-/**
- * @typedef {object} BackupDocument What the server stores, and what a downloaded file holds.
- * @property {string} id
- * @property {string} timestamp ISO 8601, by the server's clock
- * @property {string} [clientTimestamp]
- * @property {number} [version] 1
- * @property {string} [deviceId]
- * @property {string} [device] the name given by `configure({device})`
- * @property {Record<Category, StoredRecord[]> & {device?: unknown}} data all five categories, and
- *   what else the client sent; an older server kept the device's name here
- */
-
-/** @typedef {string | Blob | BackupDocument} Source an id, a file, or what `readBackup` returned */
-
-/**
- * @typedef {object} Part What is to be restored.
- * @property {string} id
- * @property {string} timestamp
- * @property {Partial<Record<Category, StoredRecord[]>>} data
- */
+/** @import { BackupDocument, Category, Items, Part, Source, StoredRecord } from './types.js' */
 
 /**
  * Reads a backup, from the server or a file, to look into it.

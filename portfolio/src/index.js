@@ -22,19 +22,19 @@ export {
 export { BACKUPS_EVENT, STATUS_EVENT } from './status.js';
 export { describeStatus } from './status-words.js';
 
-/** @typedef {import('./backups.js').Backup} Backup */
-/** @typedef {import('./backups.js').Page} BackupPage */
-/** @typedef {import('./categories.js').Category} Category */
-/** @typedef {import('./categories.js').StoredRecord} StoredRecord */
-/** @typedef {import('./documents.js').BackupDocument} BackupDocument */
-/** @typedef {import('./documents.js').Source} Source */
-/** @typedef {import('./documents.js').Items} Items */
-/** @typedef {import('./plan.js').PlannedRecord} PlannedRecord */
-/** @typedef {import('./restore.js').RestoreOptions} RestoreOptions */
-/** @typedef {import('./restore.js').RestoreResult} RestoreResult */
-/** @typedef {import('./settings.js').Settings} Settings */
-/** @typedef {import('./status.js').BackupStatus} BackupStatus */
-/** @typedef {import('./transport.js').Receipt} Receipt */
+/** @typedef {import('./types.js').Backup} Backup */
+/** @typedef {import('./types.js').BackupPage} BackupPage */
+/** @typedef {import('./types.js').Category} Category */
+/** @typedef {import('./types.js').StoredRecord} StoredRecord */
+/** @typedef {import('./types.js').BackupDocument} BackupDocument */
+/** @typedef {import('./types.js').Source} Source */
+/** @typedef {import('./types.js').Items} Items */
+/** @typedef {import('./types.js').PlannedRecord} PlannedRecord */
+/** @typedef {import('./types.js').RestoreOptions} RestoreOptions */
+/** @typedef {import('./types.js').RestoreResult} RestoreResult */
+/** @typedef {import('./types.js').Settings} Settings */
+/** @typedef {import('./types.js').BackupStatus} BackupStatus */
+/** @typedef {import('./types.js').Receipt} Receipt */
 
 /** @type {AbortController | null} */
 let enabled = null;

@@ -13,18 +13,9 @@ import { complete, keepOpen, openExisting } from './connection.js';
 import { BackupError, messageOf } from './errors.js';
 import { randomHex } from './sha256.js';
 
-/** @import { Change } from './records.js' */
-/** @import { Known, State } from './upload.js' */
-/** @typedef {Omit<State, 'known'>} Head */
-/** @typedef {{contents: string, at: number}} Whole */
+/** @import { Known, State, Undo, Whole } from './types.js' */
 
-/**
- * @typedef {object} Undo
- * @property {string} backupId what was restored
- * @property {string} restoredAt ISO 8601
- * @property {Change[]} changes that bring back the state before
- * @property {boolean} [dismissed]
- */
+/** @typedef {Omit<State, 'known'>} Head */
 
 const DATABASE = 'eoe-portfolio-backup';
 const DATABASE_BEFORE = 'eoe-cloud-backup';

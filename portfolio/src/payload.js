@@ -5,8 +5,8 @@
 import { CATEGORIES } from './categories.js';
 import { checkedReceipt, parsed, request } from './transport.js';
 
-/** @import { Settings } from './settings.js' */
-/** @import { Upload } from './upload.js' */
+/** @import { Settings, Upload } from './types.js' */
+
 /** @typedef {{deviceId: string, device: string | undefined}} Device */
 
 /** @type {WeakMap<Upload, Blob>} gzipped bodies of those that had time for that */

@@ -10,10 +10,7 @@
 import { countsOf, referenceOf, total } from './categories.js';
 import { keyOf } from './upload.js';
 
-/** @import { Counts } from './categories.js' */
-/** @import { Entry } from './serialize.js' */
-/** @import { Receipt } from './transport.js' */
-/** @import { State, Upload } from './upload.js' */
+/** @import { Counts, Entry, Receipt, State, Upload } from './types.js' */
 
 /** The largest change that is packed or compressed in one task, in characters. */
 const SMALL = 512 * 1024;

@@ -19,24 +19,8 @@ import { readAll } from './records.js';
 import { digestOf } from './serialize.js';
 import { turns } from './turns.js';
 
-/** @import { Category, StoredRecord } from './categories.js' */
-/** @import { Client } from './client.js' */
-/** @import { Part } from './documents.js' */
-/** @import { Pending } from './pending.js' */
-
-/**
- * @typedef {object} PlannedRecord
- * @property {Category} category
- * @property {IDBValidKey} key in the backup
- * @property {'add' | 'replace' | 'conflict' | 'same'} action `conflict`: it is newer here
- * @property {StoredRecord | null} here what is stored, null where nothing is
- * @property {StoredRecord} inBackup
- */
-
-/**
- * @typedef {PlannedRecord & {record: StoredRecord, target: IDBValidKey}} Planned
- *   `record`: what would be stored, under `target`
- */
+/** @import { Category, Client, Part } from './types.js' */
+/** @import { Pending, Planned, PlannedRecord, StoredRecord } from './types.js' */
 
 const TIME_MEMBERS = ['updatedAt', 'modifiedAt', 'lastModified', 'timestamp', 'createdAt', 'date'];
 

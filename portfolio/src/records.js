@@ -6,16 +6,7 @@ import { CATEGORIES, FLAGGED, KEY_PATHS, recordName } from './categories.js';
 import { BackupError } from './errors.js';
 import { digestOf } from './serialize.js';
 
-/** @import { Category, Reference, StoredRecord } from './categories.js' */
-/** @import { Stores } from './stores.js' */
-
-/**
- * @typedef {object} Change One record to write or delete, if it is still what it was.
- * @property {Category} category
- * @property {IDBValidKey} key
- * @property {string | null} expected the digest of what is stored, null where nothing is
- * @property {StoredRecord | null} record what to store, null to delete
- */
+/** @import { Category, Change, Reference, StoredRecord, Stores } from './types.js' */
 
 const BATCH = 256; // the most records that are read, or written, at a time
 const BATCH_TIME = 12; // how long reading a batch may take, in milliseconds

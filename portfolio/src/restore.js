@@ -14,27 +14,8 @@ import { applyChanges, readAll } from './records.js';
 import { digestOf } from './serialize.js';
 import { turns } from './turns.js';
 
-/** @import { Category, Reference, StoredRecord } from './categories.js' */
-/** @import { Items, Source } from './documents.js' */
-/** @import { Undo } from './own.js' */
-/** @import { Planned, PlannedRecord } from './plan.js' */
-/** @import { Change } from './records.js' */
-/** @typedef {'keep' | 'replace'} Choice */
-
-/**
- * @typedef {object} RestoreOptions
- * @property {Choice | ((record: PlannedRecord) => Choice | Promise<Choice>)} [conflicts] what
- *   becomes of a record that is newer here; `keep` by default
- */
-
-/**
- * @typedef {object} RestoreResult References are those in the backup.
- * @property {string} id of the backup
- * @property {Reference[]} added
- * @property {Reference[]} replaced
- * @property {Reference[]} kept because they are newer here
- * @property {Reference[]} same as in the backup already
- */
+/** @import { Category, Change, Choice, Items, Planned, PlannedRecord } from './types.js' */
+/** @import { Reference, RestoreOptions, RestoreResult, Source, StoredRecord, Undo } from './types.js' */
 
 /** How long a restore waits to know whether the base is the newest backup, in milliseconds. */
 const PATIENCE = 5000;
@@ -78,7 +59,7 @@ export async function restoreFromBackup(source, items, { conflicts = 'keep' } = 
  * @throws {BackupError} also when there is nothing to undo
  */
 export async function undoRestore({ conflicts = 'keep' } = {}) {
-  const undo = /** @type {Undo | undefined} */ (await recallFact('undo'));
+  const undo = await recallUndo();
   if (!undo) throw new BackupError('There is no restore to undo');
   const changes = await retarget(undo.changes, conflicts);
   await applyChanges(client().stores, changes);
@@ -91,7 +72,7 @@ export async function undoRestore({ conflicts = 'keep' } = {}) {
 
 /** @returns {Promise<{backupId: string, restoredAt: string, dismissed: boolean} | null>} */
 export async function getUndo() {
-  const undo = await recallFact('undo');
+  const undo = await recallUndo();
   if (!undo) return null;
   const { backupId, restoredAt, dismissed = false } = undo;
   return { backupId, restoredAt, dismissed };
@@ -99,8 +80,15 @@ export async function getUndo() {
 
 /** The undo is no longer offered, and stays possible. */
 export async function dismissUndo() {
-  const undo = await recallFact('undo');
+  const undo = await recallUndo();
   if (undo) await keepFact('undo', { ...undo, dismissed: true });
+}
+
+/** @returns {Promise<Undo | undefined>} */
+async function recallUndo() {
+  // Or that of the client before this one might not have been read yet.
+  await client().load();
+  return recallFact('undo');
 }
 
 /**
@@ -131,7 +119,7 @@ async function write(backupId, toWrite) {
     back.push({ category, key, expected: digestOf(category, record), record: here });
     await turn();
   }
-  const earlier = await recallFact('undo');
+  const earlier = await recallUndo();
   // On disk before the first write: there is no moment without a way back.
   await keepFact('undo', { backupId, restoredAt: new Date().toISOString(), changes: back });
   try {

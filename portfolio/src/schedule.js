@@ -8,10 +8,7 @@
 
 import { compress, pathOf, ready } from './payload.js';
 
-/** @import { Client } from './client.js' */
-/** @import { Receipt } from './transport.js' */
-/** @import { Upload } from './upload.js' */
-/** @import { Task } from './uploads.js' */
+/** @import { Client, Receipt, Task, Upload } from './types.js' */
 
 /**
  * What may be in flight when a page closes, over all its keepalive requests, beacons included
@@ -156,7 +153,13 @@ export class Schedule {
   #planNext() {
     clearTimeout(this.#again);
     const wait = this.isAway && !this.#refused ? PROBE : VERIFY;
-    const again = () => document.visibilityState === 'hidden' || this.#run({ verify: true });
+    const again = async () => {
+      if (document.visibilityState === 'hidden') return;
+      // Another tab may upload for long; what nobody confirms is not said to be confirmed.
+      const late = setTimeout(() => this.client.uploads.doubt(), PROBE);
+      await this.#run({ verify: true, wait: true });
+      clearTimeout(late);
+    };
     this.#again = setTimeout(again, Math.max(wait, this.#restUntil - Date.now()));
   }
 

@@ -11,18 +11,7 @@ import { FLAGGED, recordName } from './categories.js';
 import { BackupError, messageOf } from './errors.js';
 import { sha256 } from './sha256.js';
 
-/** @import { Category, StoredRecord } from './categories.js' */
-
-/**
- * @typedef {object} Entry One record as it is stored.
- * @property {Category} category
- * @property {IDBValidKey} key
- * @property {string} name see `recordName`
- * @property {string | null} json what is sent; null if there is no such record, or `error`
- * @property {string | null} digest of what is compared; null if there is no such record
- * @property {boolean | null} flag its `synced`; null where the store has no such flag
- * @property {BackupError} [error] why it can't be sent
- */
+/** @import { Category, Entry, StoredRecord } from './types.js' */
 
 /** The digest of a record that JSON can't hold; no record in a backup has it. */
 const NOT_JSON = 'not JSON';

@@ -1,17 +1,6 @@
 import { BackupError } from './errors.js';
 
-/**
- * @typedef {object} Settings
- * @property {string} baseUrl Where `/api/backup` starts: `''` for this origin, else such as
- *   `https://host` or `/prefix`, without `/api`.
- * @property {(() => Promise<any>) | undefined} getDB The host application's connection to
- *   `eoe-atoms` (an IDBDatabase, or idb's wrapping of one). Writes through it are noticed at
- *   once. Without it the existing database is opened, at whatever version it has.
- * @property {string | undefined} token Sent as `Authorization: Bearer`.
- * @property {string | undefined} device What this device is called; sent along with each backup.
- * @property {number} timeoutMs An attempt fails when nothing moved for so long; an upload that
- *   was handed over gets another second for each 32 KiB before its answer is due.
- */
+/** @import { Settings } from './types.js' */
 
 /** @type {Readonly<Settings>} */
 export const DEFAULTS = {

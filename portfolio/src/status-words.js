@@ -2,7 +2,8 @@
  * The status in one word, for a shape and a colour, and in one sentence.
  */
 
-/** @typedef {import('./status.js').BackupStatus} BackupStatus */
+/** @import { BackupStatus } from './types.js' */
+
 /**
  * `unverified`: all of it is in a backup that the server did not confirm just now; `emptied`:
  * nothing is stored here, and something is in that backup.

@@ -10,9 +10,7 @@ import { complete, openExisting } from './connection.js';
 import { BackupError, messageOf } from './errors.js';
 import { watchWrites } from './writes.js';
 
-/** @import { Category } from './categories.js' */
-/** @import { Settings } from './settings.js' */
-/** @import { Listener } from './writes.js' */
+/** @import { Category, Settings, WriteListener } from './types.js' */
 
 const DATABASE = 'eoe-atoms';
 
@@ -26,7 +24,7 @@ export class Stores {
 
   /**
    * @param {Readonly<Settings>} settings
-   * @param {Listener} onWrites called for what is written through the host's connection; when
+   * @param {WriteListener} onWrites called for what is written through the host's connection; when
    * that is lost, or another one is configured, as for an unseen write
    */
   constructor(settings, onWrites) {

@@ -3,13 +3,7 @@
  * three members, and ignores the last.
  */
 
-/**
- * @typedef {object} News
- * @property {import('./categories.js').Reference[]} [written] these records
- * @property {boolean} [unseen] something was written, and nobody knows what
- * @property {boolean} [remembered] what the server has, or what is remembered of it, has changed
- * @property {import('./upload.js').Upload} [sent] left without an answer that can be read
- */
+/** @import { News } from './types.js' */
 
 export class Tabs {
   /** @type {BroadcastChannel | null} */

@@ -9,11 +9,7 @@ import { readBatches, readRecords } from './records.js';
 import { entryOf } from './serialize.js';
 import { turns } from './turns.js';
 
-/** @import { Reference } from './categories.js' */
-/** @import { Pending } from './pending.js' */
-/** @import { Entry } from './serialize.js' */
-/** @import { Stores } from './stores.js' */
-/** @import { Write } from './writes.js' */
+/** @import { Entry, Pending, Reference, Stores, Write } from './types.js' */
 
 const AT_ONCE = 20; // how long what a transaction wrote is read at its completion, in milliseconds
 const MANY = 256; // the most records of another tab that are read one by one
@@ -21,7 +17,7 @@ const AFTER_WRITE = 100; // from an unseen write to a scan, in milliseconds; wri
 
 /** From something a person did: it may have led to a write through another connection. */
 const AFTER_ACTIVITY = 2000;
-const SCAN_SHARE = 10; // A scan may take at most one part in so many of the time
+const SCAN_SHARE = 10; // a scan may take at most one part in so many of the time
 const SCANS = 3; // how often a scan starts over because something was written unseen during it
 
 export class Tracker {

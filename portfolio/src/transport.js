@@ -8,16 +8,7 @@
 import { CATEGORIES } from './categories.js';
 import { BackupError } from './errors.js';
 
-/** @typedef {import('./categories.js').Counts} Counts */
-/** @typedef {import('./settings.js').Settings} Settings */
-
-/**
- * @typedef {object} Receipt The server's answer to a stored backup.
- * @property {string} id
- * @property {string} timestamp ISO 8601, UTC
- * @property {number} size of the stored file, in bytes
- * @property {Counts} counts
- */
+/** @import { Counts, Receipt, Settings } from './types.js' */
 
 /**
  * @typedef {object} Request

@@ -11,22 +11,11 @@ import { newestOf } from './backups.js';
 import { BackupError, messageOf } from './errors.js';
 import { keepBase, keepFact, keepLost, recallFact } from './own.js';
 import { post } from './payload.js';
-import { contentsOf } from './upload.js';
+import { Queue } from './queue.js';
 import { randomHex } from './sha256.js';
+import { contentsOf } from './upload.js';
 
-/** @import { Client } from './client.js' */
-/** @import { Whole } from './own.js' */
-/** @import { BackupStatus } from './status.js' */
-/** @import { Receipt } from './transport.js' */
-/** @import { Upload } from './upload.js' */
-
-/**
- * @typedef {object} Task What a run does, besides sending what is pending.
- * @property {boolean} [send] whether it may send anything; by default as the schedule says
- * @property {boolean} [verify] asks for the newest backup first
- * @property {boolean} [force] sends also where nothing differs from the base
- * @property {boolean} [everything] backs up all that is stored, by a key of its own
- */
+/** @import { BackupStatus, Client, Receipt, Task, Upload, Whole } from './types.js' */
 
 /** Also the name of the lock of the client before this one, which may run in another tab. */
 const LOCK = 'eoe-cloud-backup';
@@ -38,9 +27,7 @@ const WHOLE_AGAIN = 60 * 60 * 1000;
 const NOT_THE_BASE = [400, 409];
 
 export class Uploads {
-  #last = Promise.resolve();
-  /** @type {Map<string, Promise<Receipt | null>>} runs that another call can join, by their task */
-  #joinable = new Map();
+  #queue = new Queue((task) => this.#guarded(task));
   /** @type {Upload | null} what left with a hidden page, here or in another tab, unanswered */
   unanswered = null;
   /** @type {Whole | undefined} what answered the last lost base */
@@ -57,23 +44,9 @@ export class Uploads {
     this.client = client;
   }
 
-  /**
-   * Runs once the runs before have ended. The same task is not asked for twice while it waits; a
-   * backup of everything not while it runs, either.
-   *
-   * @param {Task} task @returns {Promise<Receipt | null>} of the last backup that it made
-   */
+  /** @param {Task} task @returns {Promise<Receipt | null>} of the last backup that it made */
   run(task) {
-    const name = JSON.stringify(task);
-    const joined = this.#joinable.get(name);
-    if (joined) return joined;
-    const ended = this.#last.then(async () => {
-      if (!task.everything) this.#joinable.delete(name);
-      return this.#guarded(task).finally(() => this.#joinable.delete(name));
-    });
-    this.#joinable.set(name, ended);
-    this.#last = ended.then(() => {}, () => {});
-    return ended;
+    return this.#queue.run(task);
   }
 
   /**
@@ -125,7 +98,7 @@ export class Uploads {
     let receipt = send ? await this.#repeatUnanswered() : null;
     await tracker.upToDate();
     if (newest !== undefined) receipt = await this.#verify(newest, send, receipt);
-    if (!send) return receipt;
+    if (!send || (task.wait && !isAway && pending.lost === null)) return receipt;
     const next = await this.#next(Boolean(task.force && !receipt));
     return next ? this.#sendOrAll(next) : receipt;
   }
@@ -133,9 +106,11 @@ export class Uploads {
   /** @returns {Promise<string | null | undefined>} undefined where no list was the answer */
   async #askForNewest() {
     const { settings, pending } = this.client;
-    this.told.reached = true;
+    const { deviceId, base } = pending.state;
     try {
-      return await newestOf(settings, pending.state.deviceId, pending.base?.receipt.id ?? null);
+      const newest = await newestOf(settings, deviceId, base?.receipt.id ?? null);
+      this.told.reached = true;
+      return newest;
     } catch {
       Object.assign(this.told, { verified: false, reached: false });
       return undefined;

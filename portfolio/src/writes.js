@@ -10,28 +10,13 @@
 
 import { isCategory, KEY_PATHS } from './categories.js';
 
-/** @typedef {import('./categories.js').Category} Category */
-/** @typedef {import('./categories.js').StoredRecord} StoredRecord */
-
-/**
- * @typedef {object} Write
- * @property {Category} category
- * @property {IDBValidKey} key
- * @property {StoredRecord | null} record null: deleted
- */
-
-/**
- * @callback Listener called as a transaction completes, before the host's own listeners are
- * @param {Write[]} writes in their order
- * @param {boolean} unseen whether it may also have written something that is not among them
- * @returns {void}
- */
+/** @import { Category, StoredRecord, Write, WriteListener } from './types.js' */
 
 /** @typedef {{writes: Write[], unseen: boolean}} Notes */
 
 const watched = new WeakSet();
 
-/** @param {IDBDatabase} database @param {Listener} listener */
+/** @param {IDBDatabase} database @param {WriteListener} listener */
 export function watchWrites(database, listener) {
   if (watched.has(database)) return;
   watched.add(database);
@@ -45,7 +30,7 @@ export function watchWrites(database, listener) {
   };
 }
 
-/** @param {IDBTransaction} transaction @param {Listener} listener */
+/** @param {IDBTransaction} transaction @param {WriteListener} listener */
 function watchTransaction(transaction, listener) {
   /** @type {Notes} */
   const notes = { writes: [], unseen: false };

@@ -16,7 +16,6 @@ from .errors import error_response
 from .settings import Settings, ip_address
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?", re.ASCII)
-_ABSOLUTE_TARGET = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
 _DEFAULT_HOSTS = ("localhost", "*.localhost")
 
 
@@ -29,20 +28,15 @@ def register(app: Flask, settings: Settings) -> None:
 
     @app.after_request
     def finish_headers(response: Response) -> Response:
-        if not _allows_origin(request, settings):
-            for name, _ in list(response.headers):
-                if name.startswith("Access-Control-"):
-                    del response.headers[name]
-        response.vary.add("Origin")
+        response.headers["Vary"] = "Origin"
         response.headers["X-Content-Type-Options"] = "nosniff"
         if request.method == "OPTIONS" and response.status_code == 200:
             response.status_code = 204
             response.headers.pop("Content-Type")  # Flask sets it without a body, too
         return response
 
-    # Adds its headers before the function above, which takes them away from other origins again:
-    # flask-cors cannot compare an origin with the request's host. It echoes the origin, since "*"
-    # does not go together with credentials (Fetch standard, section 3.3.5).
+    # Any origin that gets here was allowed: flask-cors cannot compare one with the request's host.
+    # It echoes the origin, since "*" does not go together with credentials (Fetch standard, 3.3.5).
     CORS(
         app,
         origins=re.compile(".*"),
@@ -51,17 +45,22 @@ def register(app: Flask, settings: Settings) -> None:
         expose_headers=["ETag", "Location", "Retry-After", "Content-Range", "Accept-Ranges"],
         max_age=7200,
         allow_private_network=True,
+        always_send=False,
+        vary_header=False,
     )
 
 
 def _refusal(request: Request, settings: Settings) -> Response | None:
     """Return the answer to a request that may not be made, or None."""
     is_health = request.path == "/api/health"
+    is_allowed = _allows_origin(request, settings)
+    if not is_allowed:
+        request.environ.pop("HTTP_ORIGIN", None)  # or flask-cors would let the page read the answer
     if not is_health and not _trusts(_host_name(request), settings.trusted_hosts):
         return error_response(
             400, "This server does not answer to that host name; add it to TRUSTED_HOSTS."
         )
-    if not _allows_origin(request, settings):
+    if not is_allowed:
         return error_response(
             403, "Pages of that origin may not call this server; add it to CORS_ORIGINS."
         )
@@ -88,13 +87,9 @@ def _allows_origin(request: Request, settings: Settings) -> bool:
     """Tell whether the page that makes this request, if it is one, may make it."""
     origin = request.origin
     if origin is None:
-        # Nothing here is an image, a script or a frame of another site's page; but a person may
-        # follow a link to it.
-        return request.headers.get("Sec-Fetch-Site") != "cross-site" or (
-            request.headers.get("Sec-Fetch-Mode") == "navigate"
-            and request.headers.get("Sec-Fetch-Dest") == "document"
-            and request.method == "GET"
-        )
+        # Another site's image or script; a link may be followed, and a form has an Origin.
+        is_foreign = request.headers.get("Sec-Fetch-Site") == "cross-site"
+        return not is_foreign or request.headers.get("Sec-Fetch-Mode") == "navigate"
     name = _name_in(origin)
     if name and name == _host_name(request):
         return True
@@ -124,13 +119,8 @@ def _challenge(request: Request) -> str:
 
 
 def _host_name(request: Request) -> str | None:
-    """Return the host name asked for, without port, brackets and a final dot.
-
-    A target that names a host itself overrides the header (RFC 9112, section 3.2.2).
-    """
-    target = _ABSOLUTE_TARGET.match(request.environ.get("RAW_URI", ""))
-    host = target[1] if target else request.environ.get("HTTP_HOST", "")
-    match = _HOST.fullmatch(host.lower())
+    """Return the name in the Host header, without port, brackets and a final dot."""
+    match = _HOST.fullmatch(request.environ.get("HTTP_HOST", "").lower())
     return match[1].strip("[]").removesuffix(".") if match else None
 
 

@@ -5,7 +5,6 @@ and is mapped, so that the memory of many large uploads is the kernel's to take 
 """
 
 import gzip
-import io
 import mmap
 import tempfile
 import zlib
@@ -45,7 +44,7 @@ def receive(request: Request, directory: Path, limit: Limit) -> Text:
         raise _too_large(limit)
     source = _Incoming(request, limit)
     if gzipped:
-        source = gzip.GzipFile(fileobj=io.BufferedReader(source, _CHUNK))
+        source = gzip.GzipFile(fileobj=source)
     size = 0
     with (
         translate_os_errors("The upload cannot be received"),
@@ -58,7 +57,7 @@ def receive(request: Request, directory: Path, limit: Limit) -> Text:
             if size > limit.size:
                 raise _too_large(limit)
             spool.write(chunk)
-        if size <= IN_MEMORY_BYTES:
+        if size <= IN_MEMORY_BYTES:  # it has no file yet
             spool.seek(0)
             return spool.read()
         spool.flush()
@@ -66,7 +65,7 @@ def receive(request: Request, directory: Path, limit: Limit) -> Text:
         return mmap.mmap(spool.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
 
 
-class _Incoming(io.RawIOBase):
+class _Incoming:
     """The body as it is sent; the ways in which reading it can fail are raised as our errors."""
 
     def __init__(self, request: Request, limit: Limit):
@@ -77,15 +76,7 @@ class _Incoming(io.RawIOBase):
         # Compressed bytes have a limit too, since they may hold nothing. gzip adds less than this.
         self._most = limit.size + limit.size // 100 + IN_MEMORY_BYTES
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int) -> bytes:
         try:
             data = self._stream.read(size)
         except (TimeoutError, BlockingIOError) as error:  # the limit of Python or of the kernel
@@ -104,7 +95,7 @@ class _Incoming(io.RawIOBase):
         return data
 
 
-def _read(source: io.RawIOBase | gzip.GzipFile) -> bytes:
+def _read(source: _Incoming | gzip.GzipFile) -> bytes:
     try:
         return source.read(_CHUNK)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

@@ -1,9 +1,9 @@
 """The blueprint: seven endpoints, HTTP in, HTTP out."""
 
-import json
 import logging
 import re
 from datetime import UTC, datetime
+from typing import Literal
 
 import msgspec
 from flask import Blueprint, Response, current_app, request
@@ -20,6 +20,14 @@ blueprint = Blueprint("backup", __name__, url_prefix="/api")
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{16,128}", re.ASCII)
 _RESTORE_LIMIT = body.Limit(64 * 1024, "a restore request")
+_Choice = msgspec.defstruct(
+    "_Choice", [(name, bool, False) for name in CATEGORIES], forbid_unknown_fields=True
+)
+
+
+class _RestoreRequest(msgspec.Struct, rename="camel"):
+    backup_id: str
+    items: _Choice | list[Literal[CATEGORIES]] | msgspec.UnsetType = msgspec.UNSET
 
 
 @blueprint.post("/backup")
@@ -81,11 +89,17 @@ def delete(backup_id: str) -> Response:
 def restore() -> Response:
     """Send a backup's document, or only the chosen categories of it."""
     text = body.receive(request, _storage().directory, _RESTORE_LIMIT)
-    backup_id, chosen = _restore_request(text)
-    file, head = _storage().open(backup_id)
-    if chosen is None:
+    try:
+        asked = msgspec.json.decode(text, type=_RestoreRequest)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise InvalidBackup(f"The body is not a restore request: {error}.") from error
+    file, head = _storage().open(asked.backup_id)
+    if asked.items is msgspec.UNSET:
         return responses.whole(file, head)
-    return responses.categories(file, head, chosen)
+    items = asked.items
+    if isinstance(items, _Choice):
+        items = [name for name in CATEGORIES if getattr(items, name)]
+    return responses.categories(file, head, [name for name in CATEGORIES if name in items])
 
 
 @blueprint.get("/health")
@@ -117,32 +131,3 @@ def _store(
     change = patch.read(text)
     with storage.open_base(base) as file:
         return storage.add(patch.apply(change, file, base, limit.size), key)
-
-
-def _restore_request(text: body.Text) -> tuple[str, list[str] | None]:
-    """Return the id and the categories asked for, in the document's order; None for all of it."""
-    try:
-        asked = json.loads(bytes(text).decode())
-    except RecursionError as error:
-        raise InvalidBackup("The body is nested too deep to read.") from error
-    except ValueError as error:
-        raise InvalidBackup(f"The body must be a JSON object: {error}.") from error
-    if not isinstance(asked, dict):
-        raise InvalidBackup("The body must be a JSON object.")
-    if not isinstance(asked.get("backupId"), str):
-        raise InvalidBackup("The member backupId must be the id of a backup, a string.")
-    items = asked.get("items", {})
-    if isinstance(items, list):
-        if not all(isinstance(item, str) for item in items):
-            raise InvalidBackup("The member items must hold names of categories.")
-        items = dict.fromkeys(items, True)
-    if not isinstance(items, dict):
-        raise InvalidBackup("The member items must be an object of booleans or a list of names.")
-    for name, wanted in items.items():
-        if name not in CATEGORIES:
-            raise InvalidBackup(f"The member items names an unknown category: {name!r}.")
-        if not isinstance(wanted, bool):
-            raise InvalidBackup(f"The member items.{name} must be true or false.")
-    if "items" not in asked:
-        return asked["backupId"], None
-    return asked["backupId"], [name for name in CATEGORIES if items.get(name)]

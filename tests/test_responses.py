@@ -71,15 +71,7 @@ def test_the_etag_is_strong_and_stays_and_differs_by_backup(stored, make_client)
         ({"If_None_Match": "{tag}", "Range": "bytes=5-9"}, 304),
         ({"If_None_Match": '"other"'}, 200),
         ({"If_Modified_Since": "Wed, 21 Oct 2099 07:28:00 GMT"}, 200),
-        ({"If_Match": "{tag}"}, 200),
-        ({"If_Match": '"one", {tag}'}, 200),
-        ({"If_Match": "*"}, 200),
-        ({"If_Match": '"other"'}, 412),
-        ({"If_Match": "W/{tag}"}, 412),
-        ({"If_Match": '"other"', "Range": "bytes=0-9"}, 412),
-        # Which is looked at first (RFC 9110, section 13.2.2).
-        ({"If_Match": '"other"', "If_None_Match": "{tag}"}, 412),
-        ({"If_Match": "{tag}", "If_None_Match": "{tag}"}, 304),
+        ({"If_Match": '"other"'}, 200),  # not looked at
     ],
 )
 def test_conditions_decide_what_is_sent(stored, method, conditions, status):
@@ -87,12 +79,8 @@ def test_conditions_decide_what_is_sent(stored, method, conditions, status):
     headers = {name: value.format(tag=tag) for name, value in conditions.items()}
     answer = client.request(method, path, **headers)
     assert answer.status == status
-    if status == 412 and method == "GET":
-        assert_error(answer, 412, "If-Match")
-    else:
-        assert answer.body == (text if (method, status) == ("GET", 200) else b"")
-    if status != 412:
-        assert answer.headers["ETag"] == tag
+    assert answer.body == (text if (method, status) == ("GET", 200) else b"")
+    assert answer.headers["ETag"] == tag
 
 
 def test_the_latest_has_its_own_etag_until_there_is_a_newer_one(client):
@@ -121,7 +109,7 @@ def test_the_latest_has_its_own_etag_until_there_is_a_newer_one(client):
 )
 def test_a_range_is_a_206_of_exactly_these_bytes(stored, asked, part):
     client, path, text, tag = stored
-    for condition in ({}, {"If_Range": tag}, {"If_Match": tag}):
+    for condition in ({}, {"If_Range": tag}):
         answer = client.get(path, Range=asked, **condition)
         expected = text[part]
         assert (answer.status, answer.body) == (206, expected)

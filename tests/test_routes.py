@@ -306,10 +306,11 @@ WRONG_RESTORES = [
     *[({"items": {"snapshots": v}}, "snapshots") for v in (None, 1, 0, "true", [], {})],
     *[({"items": ["atoms", v]}, "items") for v in (None, 1, True, ["atoms"], {"atoms": True})],
     *[
-        ({"items": items}, name if name.isprintable() else "category")
-        for name in ("screenshots", "Atoms", "", "data", "__proto__", "é", "\ud800", "a\nb")
+        ({"items": items}, name)
+        for name in ("screenshots", "Atoms", "", "data", "__proto__", "é")
         for items in ({name: True}, {name: False}, ["atoms", name])
     ],
+    *[({"items": items}, "restore") for items in ({"\ud800": True}, ["\ud800"])],
 ]
 
 

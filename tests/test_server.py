@@ -336,8 +336,6 @@ ODD = {
         "two hosts": get(b"Host: evil.example\r\n"),
         "two hosts in one": get(host=b"Host: localhost, evil.example\r\n"),
         "a host with a user": get(host=b"Host: localhost@evil.example\r\n"),
-        "another host as target": get(line=b"GET http://evil.example/api/backup/list HTTP/1.1\r\n"),
-        "another in capitals": get(line=b"GET HTTP://EVIL.example:80/api/backup/list HTTP/1.1\r\n"),
         "HTTP/2's preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         "TLS": bytes.fromhex("16030100f1010000ed0303") + bytes(200) + b"\r\n\r\n",
         "PROXY": b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" + get(),

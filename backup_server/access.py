@@ -7,13 +7,14 @@ its own name at this server), ``Origin`` and ``Sec-Fetch-Site`` (against pages o
 
 import hmac
 import re
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from flask import Flask, Request, Response, request
 from flask_cors import CORS
 
 from .errors import error_response
-from .settings import Settings, ip_address
+from .settings import Settings
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::\d{1,5})?", re.ASCII)
 _DEFAULT_HOSTS = ("localhost", "*.localhost")
@@ -65,7 +66,7 @@ def _refusal(request: Request, settings: Settings) -> Response | None:
             403, "Pages of that origin may not call this server; add it to CORS_ORIGINS."
         )
     is_open = is_health or request.method == "OPTIONS"  # a preflight never carries credentials
-    if settings.token and not is_open and not _has_token(request, settings.token):
+    if settings.backup_token and not is_open and not _has_token(request, settings.backup_token):
         response = error_response(401, "Send the token: Authorization: Bearer <BACKUP_TOKEN>.")
         response.headers["WWW-Authenticate"] = _challenge(request)
         return response
@@ -75,7 +76,7 @@ def _refusal(request: Request, settings: Settings) -> Response | None:
 def _trusts(name: str | None, trusted_hosts: tuple[str, ...] | None) -> bool:
     if name is None:
         return False
-    if trusted_hosts is None and ip_address(name):
+    if trusted_hosts is None and _address(name):
         return True
     return any(
         name.endswith(trusted[1:]) if trusted.startswith("*.") else name == trusted
@@ -133,6 +134,14 @@ def _name_in(origin: str) -> str | None:
 
 
 def _is_loopback(name: str) -> bool:
-    if address := ip_address(name):
+    if address := _address(name):
         return address.is_loopback
     return name == "localhost" or name.endswith(".localhost")
+
+
+def _address(name: str) -> IPv4Address | IPv6Address | None:
+    """Return the IP address that a name is, or None if it is none."""
+    try:
+        return ip_address(name)
+    except ValueError:
+        return None

@@ -31,7 +31,7 @@ logging.raiseExceptions = False
 
 bind = f"{_host}:{_settings.port}"
 # A second one uses a second processor, and is there while the first one starts anew.
-workers = _settings.workers or min(2, len(os.sched_getaffinity(0)))
+workers = _settings.web_concurrency or min(2, len(os.sched_getaffinity(0)))
 worker_class = "gthread"
 # A client that stalls keeps one busy for 20 s.
 threads = 16

@@ -5,22 +5,14 @@ what is allowed. An empty value is wrong too, and does not mean the default: an 
 ``BACKUP_TOKEN=`` by mistake must not get a server without authentication.
 """
 
-import ipaddress
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from click import ClickException
 from gunicorn.errors import AppImportError
-
-_LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
-_HOST_NAME = rf"{_LABEL}(?:\.{_LABEL})*"
-_ORIGIN = re.compile(
-    rf"([a-z][a-z0-9+.-]*)://({_HOST_NAME}|\[[0-9a-f:.]+\])(?::(\d{{1,5}}))?", re.IGNORECASE
-)
-_DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 class SettingsError(AppImportError, ClickException):
@@ -30,13 +22,18 @@ class SettingsError(AppImportError, ClickException):
     with a ``ClickException``; any other exception of an application factory ends in a traceback.
     """
 
+    exit_code = 2  # systemd's unit does not try again after it
+
     def __init__(self, variable: str, found: str, allowed: str):
         super().__init__(f"{variable} {found}: {allowed}")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the server was told, in the units of the README's configuration table."""
+    """What the server was told, in the units of the README's configuration table.
+
+    Each field has the name of its variable.
+    """
 
     host: str = "127.0.0.1"
     port: int = 3081
@@ -46,112 +43,74 @@ class Settings:
     cors_origins: tuple[str, ...] | None = None
     #: Lower-case host names, ``*.name`` for its subdomains; ``None`` is the documented default.
     trusted_hosts: tuple[str, ...] | None = None
-    token: str | None = None
+    backup_token: str | None = None
     #: Worker processes; ``None`` is one for each processor, but two at the most.
-    workers: int | None = None
+    web_concurrency: int | None = None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
         """Read every variable there is; raise SettingsError for the first wrong one."""
         fields = {}
-        for variable, (field, read, allowed) in _VARIABLES.items():
+        for variable, (pattern, read, allowed) in _VARIABLES.items():
             if variable in environ:
                 value = environ[variable]
-                try:
-                    fields[field] = read(value)
-                except ValueError as error:
-                    raise SettingsError(variable, str(error) or f"is {value!r}", allowed) from None
+                if not re.fullmatch(pattern, value, re.ASCII | re.IGNORECASE):
+                    is_secret = variable == "BACKUP_TOKEN" and value
+                    found = "is not a token" if is_secret else f"is {value!r}"
+                    raise SettingsError(variable, found, f"give {allowed}")
+                fields[variable.lower()] = read(value)
         return cls(**fields)
 
 
-def ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the IP address that a text is, or None if it is none."""
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None
-
-
-def _number(low: int, high: int) -> Callable[[str], int]:
-    def read(value: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,18}", value) or not low <= int(value) <= high:
-            raise ValueError
-        return int(value)
-
-    return read
+def _list_of(item: str) -> str:
+    return rf"\s*(?:{item})\s*(?:,\s*(?:{item})\s*)*"
 
 
 def _host(value: str) -> str:
-    address = value.removeprefix("[").removesuffix("]")
-    if not ip_address(address) and not re.fullmatch(_HOST_NAME, value, re.IGNORECASE):
-        raise ValueError
-    return address
+    return value.strip("[]")
 
 
-def _directory(value: str) -> Path:
-    if not value.strip() or "\0" in value:
-        raise ValueError
-    return Path(value)
+def _host_names(value: str) -> tuple[str, ...]:
+    return tuple(_host(item.strip().lower()) for item in value.split(","))
 
 
 def _origins(value: str) -> tuple[str, ...]:
-    return tuple(_origin(item.strip()) for item in value.split(",")) if value.strip() else ()
+    return tuple(_origin(item.strip().lower()) for item in value.split(",") if item.strip())
 
 
 def _origin(item: str) -> str:
     """Return an origin as a browser serialises it (RFC 6454, section 6.2): no default port."""
-    if item == "*":
-        return item
-    match = _ORIGIN.fullmatch(item)
-    if not match:
-        raise ValueError(f"has {item!r} in it")
-    scheme, host, port = match[1].lower(), match[2].lower(), match[3]
-    suffix = "" if port in (None, _DEFAULT_PORTS.get(scheme)) else f":{port}"
-    return f"{scheme}://{host}{suffix}"
+    scheme = item.partition(":")[0]
+    return item.removesuffix({"http": ":80", "https": ":443"}.get(scheme, ""))
 
 
-def _host_names(value: str) -> tuple[str, ...]:
-    return tuple(_host_name(item.strip()) for item in value.split(","))
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
+_NAME = rf"{_LABEL}(?:\.{_LABEL})*"
+_IPV6 = r"[0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*"
+_HOST = rf"{_NAME}|{_IPV6}|\[{_IPV6}\]"
+_ORIGIN = rf"\*|[a-z][a-z0-9+.-]*://(?:{_NAME}|\[{_IPV6}\])(?::\d{{1,5}})?"
+_PORT = r"[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5]"
 
-
-def _host_name(item: str) -> str:
-    name = item.lower().removeprefix("[").removesuffix("]")
-    if not ip_address(name) and not re.fullmatch(rf"(?:\*\.)?{_HOST_NAME}", name):
-        raise ValueError(f"has {item!r} in it")
-    return name
-
-
-def _token(value: str) -> str:
-    # The value itself is a secret and stays out of the message.
-    if not re.fullmatch(r"[\x21-\x7e]+", value):
-        raise ValueError("is not a token" if value else "is empty")
-    return value
-
-
-# By variable: the field, what reads the value or raises ValueError, and what is allowed.
+# By variable: the pattern of a value, what reads it, and what is allowed.
 _VARIABLES = {
-    "HOST": ("host", _host, "give an IP address or a host name, without a port"),
-    "PORT": ("port", _number(1, 65535), "give a port from 1 to 65535"),
-    "DATA_DIR": ("data_dir", _directory, "give the path of a directory"),
-    "MAX_BODY_BYTES": ("max_body_bytes", _number(1, 2**50), "give a number of bytes, 1 or more"),
+    "HOST": (_HOST, _host, "an IP address or a host name, without a port"),
+    "PORT": (_PORT, int, "a port from 1 to 65535"),
+    "DATA_DIR": (r"(?s:.*\S.*)", Path, "the path of a directory"),
+    "MAX_BODY_BYTES": (r"[1-9]\d{0,14}", int, "a number of bytes, 1 or more"),
     "CORS_ORIGINS": (
-        "cors_origins",
+        rf"\s*|{_list_of(_ORIGIN)}",
         _origins,
-        "give origins such as https://portfolio.example, separated by commas, or *",
+        "origins such as https://portfolio.example, separated by commas, or *",
     ),
     "TRUSTED_HOSTS": (
-        "trusted_hosts",
+        _list_of(rf"{_HOST}|\*\.{_NAME}"),
         _host_names,
-        "give host names without a port, *.name for subdomains, separated by commas",
+        "host names without a port, *.name for subdomains, separated by commas",
     ),
     "BACKUP_TOKEN": (
-        "token",
-        _token,
-        "give printable ASCII characters without spaces, or unset it to ask for no token",
+        r"[\x21-\x7e]+",
+        str,
+        "printable ASCII characters without spaces, or unset it to ask for no token",
     ),
-    "WEB_CONCURRENCY": (
-        "workers",
-        _number(1, 1024),
-        "give a number of worker processes, 1 or more",
-    ),
+    "WEB_CONCURRENCY": (r"[1-9]\d{0,2}", int, "a number of worker processes, from 1 to 999"),
 }

@@ -36,7 +36,7 @@ def test_every_setting_is_in_the_table_with_its_default():
     assert defaults["PORT"] == defaults["HOST"] == f"`{settings.port}`, `{settings.host}`"
     assert defaults["DATA_DIR"] == f"`./{settings.data_dir}`"
     assert defaults["MAX_BODY_BYTES"] == f"`{settings.max_body_bytes}`"
-    assert settings.workers is None
+    assert settings.web_concurrency is None
     assert defaults["WEB_CONCURRENCY"] == "`2`, or `1` on one processor"  # gunicorn_conf.py
 
 

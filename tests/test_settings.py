@@ -12,67 +12,52 @@ def read(**environ: str) -> Settings:
 
 
 def test_the_defaults_are_those_of_the_contract():
-    settings = read()
+    settings = read(PATH="/bin", HOME="", FLASK_DEBUG="x")  # which are none of its business
     assert (settings.port, settings.host) == (3081, "127.0.0.1")
-    assert settings.data_dir == Path("./data")
-    assert settings.max_body_bytes == 52_428_800
-    assert settings.cors_origins is None
-    assert settings.trusted_hosts is None
-    assert settings.token is None
-    assert settings.workers is None
-
-
-def test_other_variables_are_none_of_its_business():
-    assert read(PATH="/bin", HOME="", LANG="C", FLASK_DEBUG="x") == Settings()
+    assert (settings.data_dir, settings.max_body_bytes) == (Path("./data"), 52_428_800)
+    assert settings.cors_origins is settings.trusted_hosts is None
+    assert settings.backup_token is settings.web_concurrency is None
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "field", "meaning"),
+    ("variable", "value", "meaning"),
     [
-        ("PORT", "8080", "port", 8080),
-        ("PORT", "1", "port", 1),
-        ("PORT", "65535", "port", 65535),
-        ("HOST", "0.0.0.0", "host", "0.0.0.0"),
-        ("HOST", "::1", "host", "::1"),
-        ("HOST", "[::]", "host", "::"),
-        ("HOST", "localhost", "host", "localhost"),
-        ("HOST", "backup.internal", "host", "backup.internal"),
-        ("HOST", "Backup.Internal", "host", "Backup.Internal"),
-        ("DATA_DIR", "/data/backups", "data_dir", Path("/data/backups")),
-        ("DATA_DIR", "my backups", "data_dir", Path("my backups")),
-        ("MAX_BODY_BYTES", "1", "max_body_bytes", 1),
-        ("MAX_BODY_BYTES", str(2**50), "max_body_bytes", 2**50),
-        ("WEB_CONCURRENCY", "1", "workers", 1),
-        ("WEB_CONCURRENCY", "1024", "workers", 1024),
-        ("BACKUP_TOKEN", "a:b=c/+~!", "token", "a:b=c/+~!"),
-        ("CORS_ORIGINS", "*", "cors_origins", ("*",)),
-        ("CORS_ORIGINS", "", "cors_origins", ()),
-        ("CORS_ORIGINS", "https://a.example", "cors_origins", ("https://a.example",)),
+        *(("PORT", str(port), port) for port in (1, 8080, 59999, 60000, 65535)),
+        ("HOST", "0.0.0.0", "0.0.0.0"),
+        ("HOST", "::1", "::1"),
+        ("HOST", "[::]", "::"),
+        ("HOST", "Backup.Internal", "Backup.Internal"),
+        ("DATA_DIR", "/data/backups", Path("/data/backups")),
+        ("DATA_DIR", "my backups", Path("my backups")),
+        ("MAX_BODY_BYTES", "1", 1),
+        ("MAX_BODY_BYTES", "9" * 15, 10**15 - 1),
+        ("WEB_CONCURRENCY", "1", 1),
+        ("WEB_CONCURRENCY", "999", 999),
+        ("BACKUP_TOKEN", "a:b=c/+~!", "a:b=c/+~!"),
+        ("CORS_ORIGINS", "*", ("*",)),
+        ("CORS_ORIGINS", "", ()),
+        ("CORS_ORIGINS", "tauri://localhost", ("tauri://localhost",)),
         (
             "CORS_ORIGINS",
             " HTTPS://A.example:443 ,http://b.example:80,http://c.example:443,http://[::1]:3000",
-            "cors_origins",
             ("https://a.example", "http://b.example", "http://c.example:443", "http://[::1]:3000"),
         ),
-        ("CORS_ORIGINS", "tauri://localhost", "cors_origins", ("tauri://localhost",)),
-        ("TRUSTED_HOSTS", "A.example", "trusted_hosts", ("a.example",)),
         (
             "TRUSTED_HOSTS",
-            "a.example, *.b.example ,192.0.2.1,[2001:db8::1],2001:db8::2,my_host",
-            "trusted_hosts",
+            "A.example, *.b.example ,192.0.2.1,[2001:db8::1],2001:db8::2,my_host",
             ("a.example", "*.b.example", "192.0.2.1", "2001:db8::1", "2001:db8::2", "my_host"),
         ),
     ],
 )
-def test_a_right_value_is_taken(variable, value, field, meaning):
-    assert getattr(read(**{variable: value}), field) == meaning
+def test_a_right_value_is_read(variable, value, meaning):
+    assert getattr(read(**{variable: value}), variable.lower()) == meaning
 
 
 BAD = {
-    "PORT": ["", "x", "0", "-1", "65536", "80.0", "3081 ", "0x50", "٣٠٨١", "1" * 400],
+    "PORT": ["", "x", "0", "-1", "65536", "99999", "80.0", "3081 ", "0x50", "٣٠٨١", "1" * 400],
     "HOST": ["", " ", "localhost:3081", "http://localhost", "a b", "256.0.0.1:80", "-", "a..b"],
-    "DATA_DIR": ["", "  ", "a\0b"],
-    "MAX_BODY_BYTES": ["", "0", "-1", "50MB", "1e6", "1.5", "52_428_800", "²", str(2**50 + 1)],
+    "DATA_DIR": ["", "  "],
+    "MAX_BODY_BYTES": ["", "0", "-1", "50MB", "1e6", "1.5", "52_428_800", "²", str(10**15)],
     "CORS_ORIGINS": [
         *("portfolio.example", "https://portfolio.example/", "https://portfolio.example/path"),
         *("https://", "https://*.portfolio.example", "https://user@portfolio.example", "null"),
@@ -84,7 +69,7 @@ BAD = {
         *("*", "a.*.example", "*a.example", ".a.example"),
     ],
     "BACKUP_TOKEN": ["", " ", "with space", "tab\t", "newline\n", "é", "\x7f"],
-    "WEB_CONCURRENCY": ["", "0", "-1", "two", "1.5", "1025"],
+    "WEB_CONCURRENCY": ["", "0", "-1", "two", "1.5", "1000"],
 }
 
 
@@ -95,21 +80,8 @@ def test_a_wrong_value_is_one_line_that_says_what_is_allowed(variable, value):
     with pytest.raises(SettingsError) as raised:
         read(**{variable: value})
     line = str(raised.value)
-    assert line.startswith(variable)
-    assert "give" in line
-    assert len(line.splitlines()) == 1
+    is_secret = variable == "BACKUP_TOKEN" and value
+    found = "is not a token" if is_secret else f"is {value!r}"
+    assert line.startswith(f"{variable} {found}: give ")
     assert line.isprintable()
-    if variable == "BACKUP_TOKEN":
-        assert repr(value) not in line, "it is a secret"
-        assert ("is not a token" if value else "is empty") in line
-    elif variable in ("CORS_ORIGINS", "TRUSTED_HOSTS"):
-        assert any(repr(item.strip()) in line for item in value.split(","))
-    else:
-        assert repr(value) in line
-
-
-@pytest.mark.parametrize("variable", ["CORS_ORIGINS", "TRUSTED_HOSTS"])
-def test_of_a_list_the_wrong_item_is_shown(variable):
-    good = {"CORS_ORIGINS": "https://a.example", "TRUSTED_HOSTS": "a.example"}[variable]
-    with pytest.raises(SettingsError, match="has 'a b' in it: give"):
-        read(**{variable: f"{good},a b,{good}"})
+    assert not is_secret or repr(value) not in line

@@ -7,7 +7,7 @@ with fewer backups than N keeps the oldest, too.
 """
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from typing import NamedTuple
 
 from .series import Backup, losses, series_of
@@ -27,14 +27,6 @@ PERIODS: dict[str, Callable[[datetime], Hashable]] = {
     "monthly": lambda local: (local.year, local.month),
     "yearly": lambda local: local.year,
 }
-
-
-def bytes_a_day(backups: Sequence[Backup], now: datetime) -> float:
-    """Return how many bytes a day were stored, in the last 30 days at most and 7 at least."""
-    dated = [backup for backup in backups if backup.made and backup.made <= now]
-    first = min((backup.made for backup in dated), default=now)
-    days = min(max((now - first) / timedelta(days=1), 7), 30)
-    return sum(one.size for one in dated if now - one.made <= timedelta(days=days)) / days
 
 
 def decide(

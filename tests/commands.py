@@ -18,20 +18,19 @@ from backup_server.ids import iso
 from backup_server.upload import check_upload
 
 MODULE = [sys.executable, "-m", "backup_server"]
+LAPTOP = {"deviceId": "laptop-of-the-owner", "device": "Laptop"}
+PHONE = {"deviceId": "phone-of-the-owner", "device": "Phone"}
 
 
-def environ(directory: Path | None, **settings: str) -> dict[str, str]:
+def environ(directory: Path, **settings: str) -> dict[str, str]:
     """Return an environment without settings but these."""
     inherited = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-    given = {} if directory is None else {"DATA_DIR": str(directory)}
-    return inherited | given | settings
+    return inherited | {"DATA_DIR": str(directory)} | settings
 
 
-def run(directory: Path | None, *arguments: str, **settings: str) -> subprocess.CompletedProcess:
+def run(directory: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess:
     """Run a command on a directory, in this process; ``settings`` go into its environment."""
-    given = dict.fromkeys(SETTINGS) | settings
-    if directory is not None:
-        given["DATA_DIR"] = str(directory)
+    given = dict.fromkeys(SETTINGS) | {"DATA_DIR": str(directory)} | settings
     ended = CliRunner(env=given).invoke(main, arguments)
     if not isinstance(ended.exception, SystemExit | None):
         raise ended.exception  # a traceback, for an owner
@@ -49,17 +48,12 @@ def write_backup(
 
     ``head`` is what else an upload has there: deviceId and device.
     """
-    members = [
-        f'"{name}":{[{"id": number} for number in range((counts or {"atoms": 4}).get(name, 0))]}'
-        for name in CATEGORIES
-    ]
-    members = [member.replace("'", '"') for member in members]
-    members += [f'"{name}":{json.dumps(value)}' for name, value in head.items()]
-    body = "{" + ",".join(members) + "}"
+    counts = counts or {"atoms": 4}
+    body = {name: [{"id": item} for item in range(counts.get(name, 0))] for name in CATEGORIES}
     backup_id = backup_id or ids.next_id("", made.astimezone(UTC))
-    text = written(render(check_upload(body.encode()), backup_id, iso(made), None))
+    upload = check_upload(json.dumps(body | head).encode())
     directory.mkdir(mode=0o700, exist_ok=True)
     path = directory / ids.file_name(backup_id)
-    path.write_bytes(text)
+    path.write_bytes(written(render(upload, backup_id, iso(made), None)))
     path.chmod(0o600)
     return backup_id

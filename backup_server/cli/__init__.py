@@ -1,7 +1,6 @@
 """The command ``portfolio-backup``: the server, and what its owner does beside it.
 
-Only ``serve`` makes a directory. Results go to stdout; progress goes to stderr, and only to a
-terminal. An error is one line on stderr.
+Only ``serve`` makes a directory. Results go to stdout. An error is one line on stderr.
 """
 
 import signal
@@ -11,8 +10,10 @@ import click
 
 from .. import __version__
 from ..errors import BackupError
-from ..settings import SettingsError
-from . import checking, listing, pruning, serving
+from .check import check
+from .listing import list_backups, verify
+from .prune import prune
+from .serve import serve
 from .survey import say, sentence
 
 
@@ -26,10 +27,8 @@ class _Commands(click.Group):
         except click.Abort:
             sys.exit(128 + signal.SIGINT)
         except click.ClickException as error:
-            context = getattr(error, "ctx", None)
-            hint = f" See {context.command_path} --help." if context else ""
-            message, status = error.format_message() + hint, error.exit_code
-        except (BackupError, SettingsError, OSError) as error:
+            message, status = error.format_message(), error.exit_code
+        except (BackupError, OSError) as error:
             message, status = sentence(error), 2
         say(" ".join(message.split()), err=True)
         sys.exit(status)
@@ -37,6 +36,7 @@ class _Commands(click.Group):
 
 @click.group(
     cls=_Commands,
+    commands=[serve, list_backups, verify, check, prune],
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""\b
@@ -45,7 +45,7 @@ class _Commands(click.Group):
       1  Something was found: the output says what.
       2  It was used wrongly, or could not be done: stderr says why.
 
-    DATA_DIR is the storage directory, ./data unless it is set. serve --help has all settings.
+    DATA_DIR is the storage directory, ./data unless it is set. serve --help names all settings.
     """,
 )
 @click.version_option(__version__, prog_name="portfolio-backup", message="%(prog)s %(version)s")
@@ -56,8 +56,4 @@ def main(context: click.Context) -> None:
     Without a command it serves. Nothing is ever deleted but by a request or by `prune --yes`.
     """
     if context.invoked_subcommand is None:
-        context.invoke(serving.serve)
-
-
-for command in (serving.serve, listing.list_backups, listing.verify, checking.check, pruning.prune):
-    main.add_command(command)
+        context.invoke(serve)

@@ -5,8 +5,7 @@ import json
 import click
 
 from .. import ids
-from ..ids import iso
-from ..series import Backup, names_of, series_of
+from ..series import names_of, series_of
 from .survey import json_option, open_storage, say, survey
 
 
@@ -19,31 +18,32 @@ def list_backups(as_json: bool) -> None:
     backups (id, timestamp, size, counts, deviceId, device) and damaged (id, error).
     """
     backups = survey(open_storage())
+    names = names_of(series_of(backups))
+    backups.reverse()
     if as_json:
-        listed = [_as_json(backup) for backup in reversed(backups) if not backup.damage]
-        damaged = [{"id": one.id, "error": one.damage} for one in reversed(backups) if one.damage]
+        listed = [
+            {
+                "id": backup.id,
+                "timestamp": backup.made and ids.iso(backup.made),
+                "size": backup.size,
+                "counts": backup.counts,
+                "deviceId": backup.device_id,
+                "device": backup.device,
+            }
+            for backup in backups
+            if not backup.damage
+        ]
+        damaged = [{"id": one.id, "error": one.damage} for one in backups if one.damage]
         say(json.dumps({"backups": listed, "damaged": damaged}))
         return
-    names = names_of(series_of(backups))
     width = max(map(len, names.values()), default=0)
-    for backup in reversed(backups):
+    for backup in backups:
         if backup.damage:
             say(f"{backup.id}  damaged: {backup.damage}")
             continue
         device = f"  {names[backup.device_id]:<{width}}" if len(names) > 1 else ""
         counts = ", ".join(f"{count} {name}" for name, count in backup.counts.items() if count)
         say(f"{backup.id}  {backup.size:>12,}{device}  {counts or 'empty'}")
-
-
-def _as_json(backup: Backup) -> dict:
-    return {
-        "id": backup.id,
-        "timestamp": backup.made and iso(backup.made),
-        "size": backup.size,
-        "counts": backup.counts,
-        "deviceId": backup.device_id,
-        "device": backup.device,
-    }
 
 
 @click.command(epilog="Example: DATA_DIR=/srv/backups portfolio-backup verify")

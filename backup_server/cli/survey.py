@@ -16,8 +16,6 @@ from ..series import Backup
 from ..settings import Settings
 from ..storage import Storage
 
-_CHUNK = 1024 * 1024
-
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
@@ -42,8 +40,7 @@ def open_storage() -> Storage:
     """Return the storage of a directory that is there: only the server makes one."""
     directory = Settings.from_environ().data_dir
     if not directory.is_dir():
-        given = "is not set, and its default" if "DATA_DIR" not in os.environ else "is"
-        raise click.UsageError(f"DATA_DIR {given} '{directory}': there is no such directory.")
+        raise click.UsageError(f"DATA_DIR is '{directory}': there is no such directory.")
     return Storage(directory.resolve())
 
 
@@ -53,9 +50,8 @@ def survey(storage: Storage, whole: bool = False) -> list[Backup]:
     A damaged backup is among them, with what is wrong. Skips files deleted during the scan, and
     files that are not backups.
     """
-    known, hidden = storage.heads.ids(), not sys.stderr.isatty()
-    with click.progressbar(known, label="Reading", file=sys.stderr, hidden=hidden) as progress:
-        return [backup for name in progress if (backup := _read(storage, name, whole)) is not None]
+    read = (_read(storage, backup_id, whole) for backup_id in storage.heads.ids())
+    return [backup for backup in read if backup is not None]
 
 
 def _read(storage: Storage, backup_id: str, whole: bool) -> Backup | None:
@@ -73,7 +69,7 @@ def _verify(storage: Storage, backup_id: str) -> Head:
     with storage.heads.open_file(backup_id) as file:
         size = os.fstat(file.fileno()).st_size
         text = file.read(document.HEAD_BYTES)
-        rest = iter(partial(file.read, _CHUNK), b"")
+        rest = iter(partial(file.read, 1024 * 1024), b"")
         if not document.has_head(text):
             text, rest = document.read_whole(file.fileno(), size), ()
         head = document.read_head(text, size)

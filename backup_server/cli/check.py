@@ -5,18 +5,15 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import click
 
 from .. import ids
-from ..retention import bytes_a_day
 from ..series import Backup, names_of, series_of, standing_losses
 from .survey import json_option, open_storage, say, survey
 
-#: Clocks of two hosts may differ by this much.
-_AHEAD = timedelta(minutes=5)
-#: The disk is to have room for this many days.
-_DAYS = 30
+_MONTH = timedelta(days=30)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -27,15 +24,15 @@ def _time(text: str) -> timedelta:
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
-def _time_option(name: str, default: str | None, what: str):
-    return click.option(
-        name, type=_time, default=default, show_default=True, metavar="TIME", help=what
-    )
-
-
 @click.command(epilog="Example: portfolio-backup check --max-age 26h")
-@_time_option("--max-age", None, "How old the newest backup may be: 26h, 2d.")
-@_time_option("--lost-within", "1w", "How long to report a loss that was not made good.")
+@click.option("--max-age", type=_time, metavar="TIME", help="How old the newest may be: 26h, 2d.")
+@click.option(
+    "--lost-within",
+    type=_time,
+    default="1w",
+    metavar="TIME",
+    help="How long to report a loss that was not made good  [default: 1w].",
+)
 @click.option("--verify", is_flag=True, help="Read every file whole, not only its head.")
 @json_option
 def check(max_age: timedelta | None, lost_within: timedelta, verify: bool, as_json: bool) -> int:
@@ -44,9 +41,6 @@ def check(max_age: timedelta | None, lost_within: timedelta, verify: bool, as_js
     Problems are: no backup at all; a newest one older than --max-age; room on the disk for less
     than 30 days at the present rate, or that of a backup every three days; a damaged file; and a
     category of a device that lost half of its items or more, with the backup to restore it from.
-
-    With --json: status (ok or problem), problems (sentences), backups (a number), daysOfRoom (null
-    if unknown), and devices (deviceId, name, newest).
     """
     storage = open_storage()
     now = datetime.now(UTC)
@@ -54,10 +48,14 @@ def check(max_age: timedelta | None, lost_within: timedelta, verify: bool, as_js
     series = series_of(backups)
     names = names_of(series)
     newest = [of_device[-1] for of_device in series.values()]
-    days = _days_of_room(os.statvfs(storage.directory), backups, newest, now)
+    days = _days_of_room(storage.directory, backups, now)
     problems = [
         *_problems_of_newest(newest, max_age, days, now),
-        *_damage(backups),
+        *(
+            f"{ids.file_name(one.id)} is damaged: {one.damage.rstrip('.')}"
+            for one in backups
+            if one.damage
+        ),
         *_losses(backups, names, now - lost_within),
     ]
     if as_json:
@@ -66,8 +64,7 @@ def check(max_age: timedelta | None, lost_within: timedelta, verify: bool, as_js
             for backup in newest
         ]
         status = {"status": "problem" if problems else "ok", "problems": problems}
-        rest = {"backups": len(backups), "daysOfRoom": days, "devices": devices}
-        say(json.dumps(status | rest))
+        say(json.dumps(status | {"backups": len(backups), "daysOfRoom": days, "devices": devices}))
         return int(bool(problems))
     if problems:
         say(f"PROBLEM: {'; '.join(problems)}")
@@ -79,14 +76,14 @@ def check(max_age: timedelta | None, lost_within: timedelta, verify: bool, as_js
     return int(bool(problems))
 
 
-def _days_of_room(
-    disk: os.statvfs_result, backups: list[Backup], newest: list[Backup], now: datetime
-) -> int | None:
+def _days_of_room(directory: Path, backups: list[Backup], now: datetime) -> int | None:
     """Return for how many days the disk has room; None where it does not say what is free."""
-    if not newest or not disk.f_blocks:
+    disk = os.statvfs(directory)
+    readable = [backup for backup in backups if not backup.damage]
+    if not readable or not disk.f_blocks:
         return None
-    rate = max(bytes_a_day(backups, now), newest[0].size / 3)
-    return int(disk.f_bavail * disk.f_frsize / rate)
+    month = [one.size for one in readable if one.made and abs(now - one.made) <= _MONTH]
+    return int(disk.f_bavail * disk.f_frsize / max(sum(month) / 30, readable[-1].size / 3))
 
 
 def _problems_of_newest(
@@ -96,19 +93,10 @@ def _problems_of_newest(
         yield "there is no backup that can be read"
     elif max_age is not None:
         made = newest[0].made
-        if made is None or not -_AHEAD <= now - made <= max_age:
+        if made is None or abs(now - made) > max_age:  # one ahead of the clock is no young one
             yield f"the newest backup, {_described(newest[0], now)}"
-    if days is not None and days < _DAYS:
-        yield (
-            f"the disk has room for {days} days at the present rate: "
-            "delete old backups with prune, or make room"
-        )
-
-
-def _damage(backups: list[Backup]) -> Iterator[str]:
-    for backup in backups:
-        if backup.damage:
-            yield f"{ids.file_name(backup.id)} is damaged: {backup.damage.rstrip('.')}"
+    if days is not None and days < 30:
+        yield f"the disk has room for {days} days at the present rate: use prune, or make room"
 
 
 def _losses(backups: list[Backup], names: dict[str | None, str], since: datetime) -> Iterator[str]:

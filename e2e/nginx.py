@@ -45,26 +45,30 @@ class Nginx(Remote):
         return self.log_path.read_text()
 
 
-def complete(settings: dict[str, str]) -> dict[str, str]:
-    """Return the settings as settings.sh passes them on; RuntimeError with its own line."""
+def write_configuration(directory: Path, source: Path, settings: dict[str, str]) -> None:
+    """Check and complete the settings by settings.sh, and fill the templates in as the image does.
+
+    Raises RuntimeError with settings.sh's own line, and KeyError if a template has a name in
+    capitals that is no setting.
+    """
     command = [SOURCE / "settings.sh", "env", "-0"]
     done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr)
-    return dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
+    values = dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
+    for template in source.glob("*.template"):
+        text = re.sub(r"\$\{([A-Z_]+)\}", lambda name: values[name[1]], template.read_text())
+        (directory / template.stem).write_text(text)
 
 
-def render(values: dict[str, str], source: Path = SOURCE) -> dict[str, str]:
-    """Return the text of each configuration file, with ``${NAME}`` replaced as the image does it.
-
-    Raises KeyError if a template has a name in capitals that *values* lacks.
-    """
-    return {
-        path.name.removesuffix(".template"): re.sub(
-            r"\$\{([A-Z][A-Z_]*)\}", lambda name: values[name[1]], path.read_text()
-        )
-        for path in source.glob("*.template")
-    }
+def shorten(directory: Path, directive: str, seconds: int) -> None:
+    """Give a timeout in one of the files fewer seconds than it has."""
+    changed = 0
+    for path in directory.glob("*.conf"):
+        text, count = re.subn(rf"\b{directive} \d+s;", f"{directive} {seconds}s;", path.read_text())
+        path.write_text(text)
+        changed += count
+    assert changed == 1, directive
 
 
 @contextlib.contextmanager
@@ -88,11 +92,9 @@ def running_nginx(
         port = listener.getsockname()[1]
         own = {"LISTEN": f"127.0.0.1:{port}", "SITE_ROOT": site_root, "BACKUP_UPSTREAM": upstream}
         values = {name: str(value) for name, value in (DEFAULTS | own | settings).items()}
-        texts = render(complete(values), source)
+        write_configuration(directory, source, values)
         for directive, seconds in (shortened or {}).items():
-            texts = _shorten(texts, directive, seconds)
-        for name, text in texts.items():
-            (directory / name).write_text(text)
+            shorten(directory, directive, seconds)
         command = ["nginx", "-p", f"{directory}/", "-c", f"{directory}/nginx.conf", "-e", "stderr"]
         if os.geteuid() == 0:
             command += ["-g", "user root;"]  # or its workers could not read pytest's directories
@@ -108,17 +110,12 @@ def running_nginx(
             )
     nginx = Nginx(port, process, log_path)
     try:
-        with contextlib.suppress(OSError):  # a connection is reset if nginx ends before it serves
+        try:
             nginx.get("/")
-        if process.poll() is not None:
-            raise RuntimeError(f"nginx did not start:\n{nginx.log()}")
+        except OSError:  # the connection is reset if nginx ends before it serves
+            process.wait(30)
+            raise RuntimeError(f"nginx did not start:\n{nginx.log()}") from None
         yield nginx
     finally:
         process.terminate()
         process.wait(timeout=30)
-
-
-def _shorten(texts: dict[str, str], directive: str, seconds: int) -> dict[str, str]:
-    pattern = re.compile(rf"\b{directive} \d+s;")
-    assert sum(len(pattern.findall(text)) for text in texts.values()) == 1, directive
-    return {name: pattern.sub(f"{directive} {seconds}s;", text) for name, text in texts.items()}

@@ -1,9 +1,10 @@
 """The nginx configuration of the portfolio container, run by Debian's nginx without a container.
 
-The backup server behind it is mostly a stand-in that records what reaches it, so that each test
-says what nginx itself adds, passes on or answers; the last part puts the real one there.
+The backup server behind it is a stand-in that records what reaches it, so that each test says
+what nginx itself adds, passes on or answers.
 """
 
+import contextlib
 import gzip
 import http.client
 import http.server
@@ -22,6 +23,7 @@ from support import assert_error as assert_json_error
 
 LIMIT = 1_000_000
 LARGE = b'"' + b"x" * 20_000_000 + b'"'
+JSON = json.dumps({"pad": "x" * 5000}).encode()
 IMMUTABLE = "public, max-age=31536000, immutable"
 SECURITY_HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'self'; object-src 'none'; base-uri 'self'",
@@ -29,103 +31,94 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "strict-origin-when-cross-origin",
     "X-Content-Type-Options": "nosniff",
 }
+#: Files of a site, and how long a browser may keep them.
 SITE = {
-    "index.html": "<h1>Portfolio</h1>",
-    "about/index.html": "<h1>About</h1>",
-    "contact.html": "<h1>Contact</h1>",
-    "manifest.webmanifest": "{}",
-    "module.mjs": "export default 1;",
-    "assets/index-B3xYz_9a.js": "// " + "long " * 1000,
-    "assets/index-B3xYz_9a.js.map": "{}",
-    "assets/my-portrait.jpg": "not named after its content",
-    "assets/sketch-20260130.js": "but after a day",
-    "assets/sketch-B3xYz_9a.webp": "nor, for all nginx knows, this",
-    "_astro/page.Cx1.css": "h1 {}",
-    ".git/config": "secret",
-    ".well-known/security.txt": "Contact: me",
+    "index.html": "no-cache",
+    "about/index.html": "no-cache",
+    "contact.html": "no-cache",
+    "manifest.webmanifest": "no-cache",
+    "module.mjs": "no-cache",
+    "assets/index-B3xYz_9a.js": IMMUTABLE,
+    "assets/index-B3xYz_9a.js.map": IMMUTABLE,
+    "assets/my-portrait.jpg": "no-cache",  # not named after its content
+    "assets/sketch-20260130.js": "no-cache",  # but after a day
+    "assets/sketch-B3xYz_9a.webp": "no-cache",  # nor, for all nginx knows, this
+    "_astro/page.Cx1.css": IMMUTABLE,
+    ".well-known/security.txt": "no-cache",
+    ".git/config": None,
 }
-PAGE = {"index.html": "<h1>Backups</h1>", "assets/index-B3xYz_9a.js": "// the page's"}
+PAGE = {"index.html": "no-cache", "assets/index-B3xYz_9a.js": IMMUTABLE}
 
 
 # --- a site, a server behind, and nginx between ---------------------------------------------------
 
 
-class Upstream:
+class Recorder(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.server.reads.wait(20)
+        self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.requests.append(self)
+        status, headers, body = self.server.answer(self)
+        self.send_response(status)
+        default = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        for name, value in (default | headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        self.server.answered += 1
+
+    do_HEAD = do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+class Upstream(http.server.ThreadingHTTPServer):
     """A stand-in for the backup server: records requests, answers what ``answer`` returns.
 
     ``answer(request)`` returns a status, a dict of headers and a body; *request* has ``path``,
-    ``headers`` and ``body``. By default it answers a JSON of some length with a strong ETag.
-    ``reads`` is an event: no body is read before it is set. ``answered`` counts whole answers.
+    ``headers`` and ``body``. ``reads`` is an event: no body is read before it is set. ``answered``
+    counts whole answers.
     """
 
-    body = json.dumps({"pad": "x" * 5000}).encode()
-
     def __init__(self):
+        super().__init__(("127.0.0.1", 0), Recorder)
+        self.address = f"127.0.0.1:{self.server_port}"
         self.requests, self.answered = [], 0
         self.reads = threading.Event()
         self.reads.set()
-        self.answer = lambda request: (200, {"ETag": '"strong"'}, self.body)
-        upstream = self
+        self.answer = lambda request: (200, {"ETag": '"strong"'}, JSON)
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, args=[0.01], daemon=True).start()
+        return self
 
-            def do_GET(self):
-                upstream.reads.wait(20)
-                self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                upstream.requests.append(self)
-                status, headers, body = upstream.answer(self)
-                self.send_response(status)
-                headers = {"Content-Type": "application/json"} | headers
-                for name, value in ({"Content-Length": str(len(body))} | headers).items():
-                    self.send_header(name, value)
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(body)
-                upstream.answered += 1
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
 
-            do_HEAD = do_POST = do_DELETE = do_GET
-
-            def log_message(self, *_):
-                pass
-
-        class Server(http.server.ThreadingHTTPServer):
-            def handle_error(self, *_):
-                pass  # a test that hangs up in the middle of an answer
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.address = f"127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, args=[0.01], daemon=True).start()
+    def handle_error(self, *_):
+        pass  # a test that hangs up in the middle of an answer
 
 
 @pytest.fixture
-def make_upstream():
-    made = []
-
-    def make():
-        made.append(Upstream())
-        return made[-1]
-
-    yield make
-    for upstream in made:
-        upstream.server.shutdown()
-        upstream.server.server_close()
-
-
-@pytest.fixture
-def upstream(make_upstream):
-    return make_upstream()
+def upstream():
+    with Upstream() as upstream:
+        yield upstream
 
 
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory):
-    """The directories of a site and of the image's page."""
+    """The directories of a site and of the image's page; a file says whose it is and its name."""
     roots = []
-    for files in (SITE, PAGE):
-        roots.append(tmp_path_factory.mktemp("site"))
-        for path, text in files.items():
+    for whose, files in (("site", SITE), ("page", PAGE)):
+        roots.append(tmp_path_factory.mktemp(whose))
+        for path in files:
             (roots[-1] / path).parent.mkdir(parents=True, exist_ok=True)
-            (roots[-1] / path).write_text(text)
+            (roots[-1] / path).write_text(f"{whose} {path} ".ljust(5000, "x"))
     return roots
 
 
@@ -133,9 +126,12 @@ def roots(tmp_path_factory):
 def start(tmp_path, roots, upstream):
     """``start(**settings)`` is a context with an nginx in front of ``upstream``."""
 
+    @contextlib.contextmanager
     def start(site_root=roots[0], address=upstream.address, **settings):
         settings = {"PAGE_ROOT": roots[1], "MAX_BODY_BYTES": LIMIT} | settings
-        return running_nginx(tmp_path / "nginx", site_root, address, **settings)
+        with running_nginx(tmp_path / "nginx", site_root, address, **settings) as nginx:
+            yield nginx
+            assert "[warn]" not in nginx.log()
 
     return start
 
@@ -157,42 +153,34 @@ def assert_error(answer, status, *words):
     assert SECURITY_HEADERS.items() <= dict(answer.headers).items()
 
 
+def assert_file(answer, text, kept):
+    assert (answer.status, answer.body.decode().rstrip("x")) == (200, text)
+    assert answer.headers["Cache-Control"] == kept
+
+
 # --- the site and the page beside it --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("path", "file", "kept"),
+    ("path", "file"),
     [
-        ("/", "index.html", "no-cache"),
-        ("/about/", "about/index.html", "no-cache"),
-        ("/about", "about/index.html", "no-cache"),
-        ("/contact", "contact.html", "no-cache"),
-        ("/.well-known/security.txt", ".well-known/security.txt", "no-cache"),
-        ("/assets/my-portrait.jpg", "assets/my-portrait.jpg", "no-cache"),
-        ("/assets/sketch-20260130.js", "assets/sketch-20260130.js", "no-cache"),
-        ("/assets/sketch-B3xYz_9a.webp", "assets/sketch-B3xYz_9a.webp", "no-cache"),
-        ("/assets/index-B3xYz_9a.js", "assets/index-B3xYz_9a.js", IMMUTABLE),
-        ("/assets/index-B3xYz_9a.js.map", "assets/index-B3xYz_9a.js.map", IMMUTABLE),
-        ("/_astro/page.Cx1.css", "_astro/page.Cx1.css", IMMUTABLE),
+        ("/", "index.html"),
+        ("/about/", "about/index.html"),
+        ("/about", "about/index.html"),
+        ("/contact", "contact.html"),
+        *((f"/{file}", file) for file, kept in SITE.items() if kept),
     ],
 )
-def test_a_file_of_the_site_is_kept_only_if_it_is_named_after_its_content(nginx, path, file, kept):
+def test_a_file_of_the_site_is_kept_only_if_it_is_named_after_its_content(nginx, path, file):
     answer = nginx.get(path)
-    assert (answer.status, answer.body.decode()) == (200, SITE[file])
-    assert answer.headers["Cache-Control"] == kept
+    assert_file(answer, f"site {file} ", SITE[file])
     assert SECURITY_HEADERS.items() <= dict(answer.headers).items()
     assert answer.headers["Server"] == "nginx"
     names = [name for name in answer.headers if name != "Vary"]
     assert len(set(names)) == len(names), "one is sent twice"
     assert nginx.get(path, If_None_Match=answer.headers["ETag"]).status == 304
-
-
-@pytest.mark.parametrize(
-    ("path", "content_type"),
-    [("/module.mjs", "text/javascript"), ("/manifest.webmanifest", "application/manifest+json")],
-)
-def test_modules_and_manifests_have_the_type_a_browser_insists_on(nginx, path, content_type):
-    assert nginx.get(path).headers["Content-Type"].split(";")[0] == content_type
+    types = {"/module.mjs": "text/javascript", "/manifest.webmanifest": "application/manifest+json"}
+    assert answer.headers["Content-Type"].startswith(types.get(path, "")), "browsers insist"
 
 
 @pytest.mark.parametrize(
@@ -234,51 +222,43 @@ def test_a_missing_page_is_the_sites_own_404_page_if_it_has_one(tmp_path, start)
         ({}, "/backups"),
         ({"BACKUPS_PATH": "/my/own.backups/"}, "/my/own.backups"),
         ({"CONTENT_SECURITY_POLICY": "default-src 'self'"}, "/backups"),
+        ({"BACKUPS_PATH": "off"}, None),
+        ({"BACKUPS_PATH": ""}, None),
     ],
 )
 def test_the_page_of_the_image_is_beside_the_site_with_a_strict_policy(start, settings, where):
     with start(**settings) as nginx:
-        moved = nginx.get(where)
-        assert (moved.status, moved.headers["Location"]) == (301, f"{where}/")
-        encoded = f"/%{ord(where[1]):x}{where[2:]}/"
-        for path, file, kept in (
-            (f"{where}/", "index.html", "no-cache"),
-            (encoded, "index.html", "no-cache"),
-            (f"{where}/assets/index-B3xYz_9a.js", "assets/index-B3xYz_9a.js", IMMUTABLE),
-        ):
-            answer = nginx.get(path)
-            assert answer.body.decode() == PAGE[file]
-            assert answer.headers["Cache-Control"] == kept
-            assert_strict(answer)
-        site = nginx.get("/")
-        expected = SECURITY_HEADERS["Content-Security-Policy"]
-        assert site.headers["Content-Security-Policy"] == (
-            settings.get("CONTENT_SECURITY_POLICY", expected)
-        )
-        assert site.body.decode() == SITE["index.html"]
+        if where:
+            moved = nginx.get(where)
+            assert (moved.status, moved.headers["Location"]) == (301, f"{where}/")
+            assert_file(
+                nginx.get(f"/%{ord(where[1]):x}{where[2:]}/"), "page index.html ", "no-cache"
+            )
+            for file, kept in PAGE.items():
+                answer = nginx.get(f"{where}/{file}")
+                assert_file(answer, f"page {file} ", kept)
+                assert_strict(answer)
         if where != "/backups":
-            assert nginx.get("/backups/").status == 404
+            assert_error(nginx.get("/backups/"), 404)
+        site = nginx.get("/")
+        assert_file(site, "site index.html ", "no-cache")
+        policy = SECURITY_HEADERS["Content-Security-Policy"]
+        policy = settings.get("CONTENT_SECURITY_POLICY", policy)
+        assert site.headers["Content-Security-Policy"] == policy
 
 
 def assert_strict(answer):
     policy = answer.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'self';")
     assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
-    assert answer.headers["Permissions-Policy"] == ("camera=(), geolocation=(), payment=(), usb=()")
+    assert answer.headers["Permissions-Policy"] == "camera=(), geolocation=(), payment=(), usb=()"
 
 
 def test_without_a_site_the_page_is_at_both_places(start, roots):
     with start(roots[1]) as nginx:
         for path in ("/", "/backups/"):
-            assert nginx.get(path).body.decode() == PAGE["index.html"]
+            assert_file(nginx.get(path), "page index.html ", "no-cache")
             assert_strict(nginx.get(path))
-
-
-@pytest.mark.parametrize("off", ["off", ""])
-def test_the_page_beside_the_site_can_be_switched_off(start, off):
-    with start(BACKUPS_PATH=off) as nginx:
-        assert_error(nginx.get("/backups/"), 404)
-        assert nginx.get("/assets/index-B3xYz_9a.js").headers["Cache-Control"] == IMMUTABLE
 
 
 @pytest.mark.parametrize(
@@ -296,19 +276,18 @@ def test_a_setting_that_makes_no_sense_stops_the_start_with_a_line_that_names_it
         pass
 
 
-def test_nginx_starts_without_a_warning(start):
-    with start() as nginx:
-        assert "[warn]" not in nginx.log()
-
-
 # --- what reaches the backup server ---------------------------------------------------------------
 
 
-def test_the_server_learns_host_with_port_client_and_scheme(nginx, upstream):
-    nginx.get("/api/health", Host="portfolio.example:3080")
+def test_the_server_gets_the_body_and_learns_host_with_port_client_and_scheme(nginx, upstream):
+    sent = {"Authorization": "Bearer s3cret", "Content-Encoding": "gzip"}
+    named = {name.replace("-", "_"): value for name, value in sent.items()}
+    nginx.request("POST", "/api/backup", b"zipped", Host="portfolio.example:3080", **named)
     proxied = {"X_Forwarded_Proto": "https", "X_Forwarded_For": "203.0.113.7"}
     nginx.get("/api/health", **proxied)
     direct, behind_tls = (request.headers for request in upstream.requests)
+    assert upstream.requests[0].body == b"zipped"
+    assert sent.items() <= dict(direct).items()
     assert direct["Host"] == direct["X-Forwarded-Host"] == "portfolio.example:3080"
     assert (direct["X-Forwarded-For"], direct["X-Forwarded-Proto"]) == ("127.0.0.1", "http")
     assert behind_tls["X-Forwarded-For"] == "203.0.113.7, 127.0.0.1"
@@ -324,21 +303,13 @@ def test_an_address_reaches_the_server_as_it_was_sent(nginx, upstream, path):
     assert upstream.requests[0].path == path
 
 
-def test_credentials_and_encodings_go_through(nginx, upstream):
-    sent = {"Authorization": "Bearer s3cret", "Content_Encoding": "gzip"}
-    nginx.request("POST", "/api/backup", b"zipped", **sent)
-    request = upstream.requests[0]
-    assert (request.headers["Authorization"], request.body) == ("Bearer s3cret", b"zipped")
-    assert request.headers["Content-Encoding"] == "gzip"
-
-
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 415, 500, 503, 507])
-def test_the_servers_own_errors_pass_untouched(nginx, upstream, status):
-    body = b'{"error": "Its own sentence."}'
-    upstream.answer = lambda request: (status, {"WWW-Authenticate": "Basic"}, body)
-    answer = nginx.request("POST", "/api/backup", b"{}")
-    assert_error(answer, status, "Its own sentence")
-    assert answer.headers["WWW-Authenticate"] == "Basic"
+def test_the_servers_own_errors_pass_untouched(nginx, upstream):
+    for status in (400, 401, 403, 404, 405, 413, 415, 500, 503, 507):
+        own = (status, {"WWW-Authenticate": "Basic"}, b'{"error": "Its own sentence."}')
+        upstream.answer = lambda request, own=own: own
+        answer = nginx.request("POST", "/api/backup", b"{}")
+        assert_error(answer, status, "Its own sentence")
+        assert answer.headers["WWW-Authenticate"] == "Basic"
 
 
 # --- slow clients and the server do not meet ------------------------------------------------------
@@ -363,7 +334,6 @@ def test_an_upload_reaches_the_server_when_it_is_whole(nginx, upstream, framing)
         sock.sendall(coded[400_000:])
         assert receive(sock).status == 200
     assert upstream.requests[0].body == body
-    assert "[warn]" not in nginx.log()
 
 
 def test_an_upload_that_arrived_whole_is_stored_though_its_sender_has_gone(start, upstream):
@@ -371,7 +341,7 @@ def test_an_upload_that_arrived_whole_is_stored_though_its_sender_has_gone(start
     with start(MAX_BODY_BYTES=len(LARGE)) as nginx:
         with connect(nginx, upload_head(len(LARGE))) as sock:
             sock.sendall(LARGE)
-        time.sleep(0.5)  # nginx learns of it, while the server has not read anything
+        time.sleep(0.2)  # nginx learns of it, while the server has not read anything
         upstream.reads.set()
         wait_until(lambda: upstream.requests)
     assert upstream.requests[0].body == LARGE
@@ -400,20 +370,19 @@ def test_a_document_leaves_the_server_at_once_unless_it_is_larger_than_uploads_m
         if whole:
             wait_until(lambda: upstream.answered)
         assert receive(sock).body == LARGE
-        assert "[warn]" not in nginx.log()
 
 
 def test_a_steady_reader_is_sent_everything_however_slow_it_is(start, upstream):
     """nginx hears of room when a third of its send buffer has been taken: that has to be soon."""
     upstream.answer = lambda request: (200, {}, LARGE)
     with (
-        start(shortened={"send_timeout": 3}) as nginx,
+        start(shortened={"send_timeout": 2}) as nginx,
         connect(nginx, head("GET /api/backup/latest"), receive_buffer=8192) as sock,
         http.client.HTTPResponse(sock) as response,
     ):
         response.begin()
         received = b""
-        for _ in range(40):
+        for _ in range(25):
             received += response.read(15_000)  # 150 KB/s
             time.sleep(0.1)
         assert "/api/backup/latest" not in nginx.log(), "it was given up while it was read"
@@ -421,11 +390,6 @@ def test_a_steady_reader_is_sent_everything_however_slow_it_is(start, upstream):
 
 
 # --- nginx's own errors, and its log --------------------------------------------------------------
-
-
-def test_a_body_over_the_limit_is_a_413_at_once(nginx, upstream):
-    assert_error(exchange(nginx, upload_head(LIMIT + 1)), 413, f"{LIMIT} bytes")
-    assert upstream.requests == []
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
@@ -436,12 +400,13 @@ def test_a_413_is_read_by_a_client_that_is_still_sending(nginx, framing):
         for part in body:
             sock.sendall(part if length else chunked([part])[:-5])  # raises if nginx resets it
         sock.sendall(b"" if length else chunked([]))
-        assert_error(receive(sock), 413, "MAX_BODY_BYTES")
+        assert_error(receive(sock), 413, f"{LIMIT} bytes", "MAX_BODY_BYTES")
 
 
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
+        (upload_head(LIMIT + 1), 413),  # at once
         (head("POST /", "Content-Length: 0"), 405),
         (head("GET /", "X: " + "a" * 40_000), 431),
         (head("GET /" + "a" * 40_000), 414),
@@ -553,37 +518,19 @@ http { access_log off; client_body_temp_path b; proxy_temp_path p; fastcgi_temp_
 uwsgi_temp_path u; scgi_temp_path s; server { listen ${LISTEN}; %s } }"""
 
 
-def test_the_lines_for_another_nginx_in_front_work(tmp_path, nginx, upstream, make_upstream):
+def test_the_lines_for_another_nginx_in_front_work(tmp_path, nginx, upstream):
     text = (ROOT / "docs" / "deployment.md").read_text()
     blocks = re.findall(r"<!-- test: [a-z ]+ -->\n```nginx\n(.*?)```", text, re.DOTALL)
-    snapshots = make_upstream()
     lines = "".join(blocks).replace("127.0.0.1:3080", f"127.0.0.1:{nginx.port}")
-    lines = lines.replace("127.0.0.1:4000", snapshots.address)
-    (tmp_path / "nginx.conf.template").write_text(IN_FRONT % lines)
-    with running_nginx(tmp_path / "front", "/", "none", source=tmp_path) as front:
-        assert front.get("/").body.decode() == SITE["index.html"]
-        front.request("POST", "/api/snapshot/x?y", b"shared")
-        front.request("POST", "/api/backup", b"x" * LIMIT, Host="portfolio.example")
-        assert_error(exchange(front, upload_head(LIMIT + 1)), 413, "MAX_BODY_BYTES")
+    with Upstream() as snapshots:
+        lines = lines.replace("127.0.0.1:4000", snapshots.address)
+        (tmp_path / "nginx.conf.template").write_text(IN_FRONT % lines)
+        with running_nginx(tmp_path / "front", "/", "none", source=tmp_path) as front:
+            assert_file(front.get("/"), "site index.html ", "no-cache")
+            front.request("POST", "/api/snapshot/x?y", b"shared")
+            front.request("POST", "/api/backup", b"x" * LIMIT, Host="portfolio.example")
+            assert_error(exchange(front, upload_head(LIMIT + 1)), 413, "MAX_BODY_BYTES")
     assert [(r.path, r.body) for r in snapshots.requests] == [("/api/snapshot/x?y", b"shared")]
     assert [(r.path, r.headers["Host"]) for r in upstream.requests] == [
         ("/api/backup", "portfolio.example")
     ]
-
-
-# --- with the real backup server behind -----------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        (["Host: evil.example"], 400),
-        (["Origin: https://evil.example"], 403),
-        (["Content-Type: image/png"], 415),
-        (["Content-Encoding: gzip"], 400),
-    ],
-)
-def test_what_the_server_refuses_is_read_after_a_large_body(start, server, headers, status):
-    address = f"127.0.0.1:{server.port}"
-    with start(address=address, MAX_BODY_BYTES=len(LARGE)) as nginx:
-        assert_error(exchange(nginx, upload_head(len(LARGE), *headers), LARGE), status)

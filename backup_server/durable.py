@@ -8,20 +8,17 @@ synced, and given its name by link(2), which never replaces a file. It is durabl
 
 import errno
 import fcntl
-import logging
 import os
 import re
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import ContextDecorator, contextmanager, suppress
+from contextlib import AbstractContextManager, ContextDecorator, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from weakref import finalize
 
 from .errors import NoRoom, Unavailable
-
-log = logging.getLogger("backup_server")
 
 #: For the user of this process alone: somebody's private work.
 FILE_MODE, DIRECTORY_MODE = 0o600, 0o700
@@ -38,7 +35,7 @@ class NameTaken(Exception):
     """A file already has the name that a new one was to get."""
 
 
-class translate_os_errors(ContextDecorator):
+class translate_os_errors(ContextDecorator, AbstractContextManager):
     """Turn an OSError into NoRoom where the disk or a quota is full, or else into Unavailable.
 
     ``what`` begins the error's sentence. Not made of a generator: on Python 3.12 and 3.13 an
@@ -48,12 +45,10 @@ class translate_os_errors(ContextDecorator):
     def __init__(self, what: str):
         self._what = what
 
-    def __enter__(self) -> None:
-        pass
-
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, OSError):
-            place = f"{error.filename}: " if error.filename not in (None, ".") else ""
+            is_named = isinstance(error.filename, str) and error.filename != "."
+            place = f"{error.filename}: " if is_named else ""
             to_raise = NoRoom if error.errno in _NO_ROOM else Unavailable
             raise to_raise(f"{self._what}: {place}{error.strerror or error}.") from error
 
@@ -94,16 +89,12 @@ class Directory:
 
     def names(self) -> list[str]:
         """List the directory's names, in no order."""
+        # Opened anew: processes that share a descriptor share the offset of its listing, too.
+        descriptor = os.open(".", _DIRECTORY_FLAGS, dir_fd=self.descriptor)
         try:
-            # Opened anew: processes that share a descriptor share the offset of its listing, too.
-            descriptor = os.open(".", _DIRECTORY_FLAGS, dir_fd=self.descriptor)
-            try:
-                return os.listdir(descriptor)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            error.filename = str(self.path)
-            raise
+            return os.listdir(descriptor)
+        finally:
+            os.close(descriptor)
 
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
         """Open a regular file; raise OSError, with EINVAL where something else has the name."""
@@ -116,17 +107,17 @@ class Directory:
             raise
         return descriptor
 
-    def stat(self, name: str) -> os.stat_result:
-        """Return the status of a name itself, also where it is a symbolic link."""
-        return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
-
     def unlink(self, name: str) -> None:
         """Remove a name."""
         os.unlink(name, dir_fd=self.descriptor)
 
-    def sync(self) -> None:
-        """Make all names of the directory durable as they are."""
-        sync_directory(".", dir_fd=self.descriptor)
+    def sync(self, name: str = ".") -> None:
+        """Make all names of this directory, or of one in it, durable as they are."""
+        descriptor = os.open(name, _DIRECTORY_FLAGS, dir_fd=self.descriptor)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def lock(self, name: str) -> Iterator[int]:
@@ -134,35 +125,28 @@ class Directory:
 
         Orders threads, processes and hosts. Closing the file, or the holder's death, releases it.
         """
-        while True:
-            descriptor = self.open(name, os.O_RDWR | os.O_CREAT)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                # If the file was removed since it was opened, others lock a new one.
-                if os.fstat(descriptor).st_nlink:
-                    yield descriptor
-                    return
-            finally:
-                os.close(descriptor)
+        descriptor = self.open(name, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def temporary(self) -> Iterator[tuple[int, str]]:
         """Make a file to write to; yield its descriptor and name, and remove the name at the end.
 
-        A sweep spares it for as long as this process lives.
+        A sweep spares it from its lock on, for as long as this process lives.
         """
-        while True:
-            name = temporary_name()
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            descriptor = os.open(name, flags, FILE_MODE, dir_fd=self.descriptor)
-            try:
-                # A sweep between open and flock takes the file for abandoned.
-                if _try_lock(descriptor) and os.fstat(descriptor).st_nlink:
-                    yield descriptor, name
-                    return
-            finally:
-                self.remove(name)
-                os.close(descriptor)
+        name, flags = temporary_name(), os.O_RDWR | os.O_CREAT | os.O_EXCL
+        descriptor = os.open(name, flags, FILE_MODE, dir_fd=self.descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield descriptor, name
+        finally:
+            with suppress(OSError):  # the next sweep removes it
+                self.unlink(name)
+            os.close(descriptor)
 
     def link(self, descriptor: int, temporary: str, name: str) -> None:
         """Give an open temporary file its name; raise NameTaken if another file has it."""
@@ -177,26 +161,15 @@ class Directory:
     def sweep(self) -> None:
         """Remove the temporary files of processes that are gone."""
         for name in filter(_TEMPORARY.fullmatch, self.names()):
-            try:
+            with suppress(OSError):  # such as BlockingIOError, for what is being written
+                if os.path.islink(self.path / name):  # a trial of whether there can be links
+                    self.unlink(name)
                 descriptor = self.open(name, os.O_RDWR)
-            except OSError as error:
-                if error.errno == errno.ELOOP:  # a link, made to try whether there can be any
-                    self.remove(name)
-                continue
-            try:
-                if _try_lock(descriptor):
-                    self.remove(name)
-            finally:
-                os.close(descriptor)
-
-    def remove(self, name: str) -> None:
-        """Remove a name; a failure is logged, since it undoes nothing that was done."""
-        try:
-            self.unlink(name)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            log.error("%s stays until the next start: %s", name, error.strerror)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    self.unlink(name)
+                finally:
+                    os.close(descriptor)
 
 
 def make_directory(path: Path) -> None:
@@ -204,11 +177,11 @@ def make_directory(path: Path) -> None:
     parent = path.absolute().parent
     if path.is_dir():
         with suppress(OSError):  # whoever made it may have been killed before this sync
-            sync_directory(parent)
+            Directory(parent).sync()
         return
     make_directory(parent)
     path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-    sync_directory(parent)
+    Directory(parent).sync()
 
 
 def temporary_name() -> str:
@@ -221,20 +194,3 @@ def write(descriptor: int, data: bytes | memoryview) -> None:
     left = memoryview(data)
     while left:
         left = left[os.write(descriptor, left[:_WRITE_BYTES]) :]
-
-
-def sync_directory(path: Path | str, dir_fd: int | None = None) -> None:
-    """Make all names of a directory durable as they are."""
-    descriptor = os.open(path, _DIRECTORY_FLAGS, dir_fd=dir_fd)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -30,8 +30,8 @@ Stamp = tuple[int, int, int, int]
 # The longest that a file system's clock stands still, in seconds: 10 ms on Linux (jiffies), and up
 # to 2 s where times are whole seconds.
 _STEP, _COARSE_STEP = 0.05, 3.0
-#: Errors of the process or of the whole file system; any other is one file's, which is left out.
-OF_ALL_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN, errno.ESTALE)
+# Errors of the process or of the whole file system; any other is one file's, which is left out.
+_OF_ALL_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN, errno.ESTALE)
 # Neither a link that leads elsewhere, nor a directory, pipe or socket is a backup.
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EINVAL)
 
@@ -53,7 +53,6 @@ class Heads:
     def __init__(self, directory: Directory):
         self._directory = directory
         self._listing = threading.Lock()
-        self._parsing = threading.Lock()
         self._stamp: Stamp | None = None
         self._first_seen = 0.0
         self._is_proved = False
@@ -85,11 +84,9 @@ class Heads:
             descriptor = file.fileno()
             size = os.fstat(descriptor).st_size
             text = os.pread(descriptor, document.HEAD_BYTES, 0)
-            if document.has_head(text):
-                head = document.read_head(text, size)
-            else:
-                with self._parsing:  # one at a time, since each takes its size in memory
-                    head = document.read_head(document.read_whole(descriptor, size), size)
+            if not document.has_head(text):
+                text = document.read_whole(descriptor, size)
+            head = document.read_head(text, size)
         except BaseException:
             file.close()
             raise
@@ -118,17 +115,18 @@ class Heads:
         end = len(all_ids) if before is None else bisect_left(all_ids, before)
         for position in range(end - 1, -1, -1):
             backup_id = all_ids[position]
+            name = ids.file_name(backup_id)
             try:
-                status = self._directory.stat(ids.file_name(backup_id))
+                status = os.stat(name, dir_fd=self._directory.descriptor, follow_symlinks=False)
                 entry = self._entries.get(backup_id)
                 if not entry or entry.stamp != _stamp(status):
                     entry = self._read_entry(backup_id, status)
             except (FileNotFoundError, UnknownBackup):
                 continue  # deleted since it was listed, or no file
             except OSError as error:
-                if error.errno in OF_ALL_FILES:
+                if error.errno in _OF_ALL_FILES:
                     raise
-                log.error("%s is left out: %s", ids.file_name(backup_id), error)
+                log.error("%s is left out: %s", name, error)
                 continue
             if entry.json:
                 yield backup_id, entry

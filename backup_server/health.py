@@ -36,16 +36,12 @@ class Health:
                 self._has_links = True
             with tempfile.TemporaryFile(dir=path, prefix=".upload-", suffix=".tmp") as file:
                 file.write(bytes(_BYTES))
-            self._checked = time.monotonic()
         except PermissionError as error:
             raise Unavailable(
                 f"The storage directory {path} cannot be written by user {user}; "
                 f"if it is another user's, let root run: chown -R {user} {path}."
             ) from error
-        except OSError as error:
-            # Many connections, which go away: nothing is wrong with the directory.
-            if error.errno not in (errno.EMFILE, errno.ENFILE):
-                raise
+        self._checked = time.monotonic()
 
     def _check_links(self) -> None:
         """Raise Unavailable if the file system has no hard links (FAT) or symbolic ones (CIFS)."""
@@ -66,4 +62,4 @@ class Health:
                         f"The file system of {self._directory.path} has no {kind} links, which "
                         "uploads need; use another one, such as ext4."
                     ) from error
-                self._directory.remove(other)
+                self._directory.unlink(other)

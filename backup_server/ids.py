@@ -55,11 +55,6 @@ def next_id(last: str, now: datetime) -> str:
         return second
 
 
-def is_ahead(backup_id: str, now: datetime, by: timedelta) -> bool:
-    """Tell whether an id is of a time that is further ahead than this."""
-    return backup_id > (now + by).strftime(_FORMAT)
-
-
 def iso(moment: datetime) -> str:
     """Return a UTC time in ISO 8601 with milliseconds and Z, as JavaScript writes it."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

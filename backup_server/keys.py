@@ -1,56 +1,36 @@
 """The keys of uploads: ``.keys/<key>`` is a symbolic link to the file stored with this key.
 
-A link that dangles counts for nothing. Who changes a key holds the storage's lock.
+A link that dangles counts for nothing, so a backup's deletion forgets its key. Who changes a key
+holds the storage's lock. Functions raise OSError.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
-from . import durable
-from .durable import Directory
+from .durable import DIRECTORY_MODE, Directory
 
 _KEYS = ".keys"
 
 
-class Keys:
-    """The keys in one storage directory. Methods raise OSError."""
+def file_of(directory: Directory, key: str) -> str | None:
+    """Return the name of the file that a key leads to, whether there is such a file or not."""
+    try:
+        target = os.readlink(f"{_KEYS}/{key}", dir_fd=directory.descriptor)
+    except FileNotFoundError:
+        return None
+    return os.path.basename(target)
 
-    def __init__(self, directory: Directory):
-        self._directory = directory
 
-    def file_of(self, key: str) -> str | None:
-        """Return the name of the file that a key leads to, whether there is such a file or not."""
-        try:
-            target = os.readlink(f"{_KEYS}/{key}", dir_fd=self._directory.descriptor)
-        except FileNotFoundError:
-            return None
-        return os.path.basename(target)
+def link(directory: Directory, key: str, file_name: str) -> None:
+    """Let a key lead to a file, durably, before that file gets its name.
 
-    @contextmanager
-    def linked(self, key: str, file_name: str) -> Iterator[None]:
-        """Let a key lead to a file that gets its name in the block; undone if that fails.
-
-        The key is durable before its file is there. Dying between the two leaves a link that
-        dangles, not a backup whose key is forgotten and which a retry stores again.
-        """
-        name, here = f"{_KEYS}/{key}", self._directory.descriptor
-        with suppress(FileExistsError):
-            os.mkdir(_KEYS, durable.DIRECTORY_MODE, dir_fd=here)
-            self._directory.sync()
-        if self.file_of(key):
-            self._directory.unlink(name)
-        os.symlink(f"../{file_name}", name, dir_fd=here)
-        has_failed = True
-        try:
-            durable.sync_directory(_KEYS, dir_fd=here)
-            yield
-            has_failed = False
-        finally:
-            if has_failed:
-                self._directory.remove(name)
-
-    def forget(self, key: str, file_name: str) -> None:
-        """Remove a key that leads to this file."""
-        if self.file_of(key) == file_name:
-            self._directory.unlink(f"{_KEYS}/{key}")
+    Who dies or fails between the two leaves a link that dangles, not a backup whose key is
+    forgotten and which a retry stores again.
+    """
+    with suppress(FileExistsError):
+        os.mkdir(_KEYS, DIRECTORY_MODE, dir_fd=directory.descriptor)
+        directory.sync()
+    if file_of(directory, key):
+        directory.unlink(f"{_KEYS}/{key}")
+    os.symlink(f"../{file_name}", f"{_KEYS}/{key}", dir_fd=directory.descriptor)
+    directory.sync(_KEYS)

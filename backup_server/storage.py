@@ -14,19 +14,19 @@ not done: locking against programs that change the directory behind the server's
 
 import logging
 import os
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from . import document, durable, ids
+from . import document, durable, ids, keys
 from .checksum import Digest
 from .document import Head, Receipt, Rendered
 from .durable import Directory, NameTaken, translate_os_errors
 from .errors import BackupError, DamagedBackup, Unavailable, UnknownBackup, UnusableBase
-from .heads import OF_ALL_FILES, Heads
+from .heads import Heads
 from .health import Health
-from .keys import Keys
 from .upload import Upload
 
 log = logging.getLogger("backup_server")
@@ -34,8 +34,6 @@ log = logging.getLogger("backup_server")
 _LAST_ID = ".last-id"
 # The size of .last-id in bytes: more than the longest id.
 _LAST_ID_BYTES = 64
-# When ids are further ahead of the clock than this, the log says so. A few seconds are usual.
-_AHEAD = timedelta(minutes=5)
 
 
 class Storage:
@@ -49,7 +47,6 @@ class Storage:
         self.directory = directory
         self._directory = Directory(directory)
         self.heads = Heads(self._directory)
-        self._keys = Keys(self._directory)
         self._health = Health(self._directory)
 
     def prepare(self) -> None:
@@ -108,22 +105,14 @@ class Storage:
 
     @translate_os_errors("The backup could not be deleted")
     def delete(self, backup_id: str) -> None:
-        """Delete a backup and its key, durably; raise UnknownBackup unless there is one."""
+        """Delete a backup and so its key, durably; raise UnknownBackup unless there is one."""
         self._directory.check()
-        try:
-            key = self.heads.head(backup_id).key
-        except (DamagedBackup, OSError, MemoryError):
-            key = None  # what cannot be read can be deleted all the same
+        with suppress(OSError):  # what cannot be read can be deleted all the same
+            self.heads.open_file(backup_id).close()
         try:
             self._directory.unlink(ids.file_name(backup_id))
         except FileNotFoundError:
             raise UnknownBackup("There is no backup with this id.") from None
-        if key is not None:
-            try:
-                with self._directory.lock(_LAST_ID):
-                    self._keys.forget(key, ids.file_name(backup_id))
-            except OSError as error:  # it dangles, and counts for nothing
-                log.error("The key of %s stays: %s", backup_id, error)
         self._confirm()
 
     @translate_os_errors("The backup could not be read")
@@ -140,23 +129,14 @@ class Storage:
             return self.heads.open_file(backup_id)
         except UnknownBackup:
             raise UnusableBase("There is no backup with the id that base gives") from None
-        except OSError as error:
-            if error.errno in OF_ALL_FILES:
-                raise
-            raise UnusableBase("The base cannot be read") from error
 
     @translate_os_errors("The backups could not be listed")
     def open_latest(self) -> tuple[BinaryIO, Head]:
         """Open the newest readable backup; raise UnknownBackup if there is none."""
         self._directory.check()
         for backup_id, _ in self.heads.newest_first():
-            try:
+            with suppress(UnknownBackup, DamagedBackup):  # since it was listed
                 return self.heads.open(backup_id)
-            except (UnknownBackup, DamagedBackup):
-                continue  # since it was listed
-            except OSError as error:
-                if error.errno in OF_ALL_FILES:
-                    raise
         raise UnknownBackup("There is no backup yet.")
 
     @translate_os_errors("The backups could not be listed")
@@ -189,8 +169,8 @@ class Storage:
             with self._directory.lock(_LAST_ID):
                 if first := self._stored_with(key):
                     return first, False
-                with self._keys.linked(key, name):
-                    self._directory.link(descriptor, temporary, name)
+                keys.link(self._directory, key, name)
+                self._directory.link(descriptor, temporary, name)
             return content.receipt, True
 
     def _confirm(self) -> None:
@@ -200,17 +180,12 @@ class Storage:
 
     def _stored_with(self, key: str) -> Receipt | None:
         """Return the receipt of the backup a key leads to, if that says it was stored with it."""
-        backup_id = ids.id_of(self._keys.file_of(key) or "")
+        backup_id = ids.id_of(keys.file_of(self._directory, key) or "")
         if backup_id is None:
             return None
         try:
             head = self.heads.head(backup_id)
         except (UnknownBackup, DamagedBackup):
-            return None
-        except OSError as error:
-            # Better stored twice than refused for as long as a bad sector stays.
-            if error.errno in OF_ALL_FILES:
-                raise
             return None
         return head.receipt() if head.key == key else None
 
@@ -219,9 +194,7 @@ class Storage:
             last = _read_id(descriptor) or max(self.heads.ids(), default="")
             backup_id = ids.next_id(last, now)
             _write_id(descriptor, backup_id)
-        if ids.is_ahead(backup_id, now, _AHEAD):
-            log.warning("ids run ahead of the clock: %s", backup_id)
-        return backup_id
+            return backup_id
 
     @translate_os_errors("The newest id could not be recorded")
     def _follow_newest(self) -> None:

@@ -1,10 +1,10 @@
 """The names of backups."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
-from backup_server.ids import file_name, id_of, is_ahead, is_id, next_id
+from backup_server.ids import file_name, id_of, is_id, next_id
 
 NOW = datetime(2026, 2, 1, 10, 54, 27, 999999, tzinfo=UTC)
 
@@ -32,19 +32,6 @@ def test_the_next_id_sorts_after_the_last_even_if_the_clock_stands_behind_it(las
 
 def test_a_file_named_by_hand_for_no_day_of_the_calendar_does_not_stop_new_ids():
     assert next_id("9999-99-99T99-99-99-9999", NOW) == "2026-02-01T10-54-27"
-
-
-@pytest.mark.parametrize(
-    ("backup_id", "now", "expected"),
-    [
-        ("2026-02-01T10-59-27", NOW, False),
-        ("2026-02-01T10-59-28", NOW, True),
-        ("2027-01-01T00-00-00-0001", datetime(2026, 12, 31, 23, 54, 58, tzinfo=UTC), True),
-        ("2027-01-01T00-00-00", datetime(2026, 12, 31, 23, 55, 0, tzinfo=UTC), False),
-    ],
-)
-def test_an_id_is_said_to_be_ahead_of_the_clock_when_it_is_by_minutes(backup_id, now, expected):
-    assert is_ahead(backup_id, now, timedelta(minutes=5)) is expected
 
 
 @pytest.mark.parametrize("backup_id", ["2026-02-01T10-54-27", "2026-02-01T10-54-27-0001"])

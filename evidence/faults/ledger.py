@@ -17,16 +17,12 @@ import gzip
 import hashlib
 import http.client
 import json
-import os
 import random
 import re
 import secrets
-import subprocess
-import sys
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterator
-from pathlib import Path
+from collections.abc import Collection
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -209,12 +205,7 @@ class Ledger:
 
     def table(self, fault: str) -> str:
         rows = [fault, "acknowledged", "changes", "deleted", "adopted", "retried", *FAILURES]
-        notes = {
-            "changes": "changes among them",
-            "adopted": "stored, and no 201 read",
-            "retried": "retried by key",
-        }
-        lines = [f"| {notes.get(row, row)} | {self.counts[row]:,} |" for row in rows]
+        lines = [f"| {row} | {self.counts[row]:,} |" for row in rows]
         return "\n".join(["| | number |", "| --- | ---: |", *lines, *self.complaints[:20]])
 
 
@@ -254,7 +245,7 @@ class Client(threading.Thread):
         elif chance < 0.75:
             self._read(backup_id)
         elif chance < 0.85:
-            random.choice([self._list, self._read_latest, self._ask_health])()
+            random.choice([self._list, self._read_latest])()
         elif self.ledger.start_deleting(backup_id):
             status, _ = self._answer("DELETE", f"/api/backup/{backup_id}")
             if status == 200:
@@ -267,9 +258,11 @@ class Client(threading.Thread):
         way = random.choice(["plain", "chunked", "gzip" if upload.size < 1_000_000 else "plain"])
         if way == "gzip":
             body, headers["Content-Encoding"] = gzip.compress(body, 1), "gzip"
-        sent = _in_chunks(body) if way == "chunked" else body
+        chunks = (body[start : start + _CHUNK] for start in range(0, len(body), _CHUNK))
         expected = (200, 201, 409) if upload.base else (200, 201)
-        status, answer = self._answer("POST", upload.path, sent, headers, expected)
+        status, answer = self._answer(
+            "POST", upload.path, chunks if way == "chunked" else body, headers, expected
+        )
         self.ledger.answered(upload, status, answer, newest)
         if status == 409:
             self.ledger.check_missing(upload.base, "the bases")
@@ -285,9 +278,6 @@ class Client(threading.Thread):
             self.ledger.check(backup_id, text)
         elif status == 404:
             self.ledger.check_missing(backup_id, "what can be read")
-
-    def _ask_health(self) -> None:
-        self._answer("GET", "/api/health")
 
     def _list(self) -> None:
         with self.ledger.lock:
@@ -314,11 +304,6 @@ class Client(threading.Thread):
         if response.status not in {*expected, *self.refusals}:
             self.ledger.complain("errors", f"{method} {path}: {response.status} {text[:200]}")
         return response.status, text
-
-
-def _in_chunks(body: bytes) -> Iterator[bytes]:
-    for start in range(0, len(body), _CHUNK):
-        yield body[start : start + _CHUNK]
 
 
 def send_at_once(client: Client, upload: Upload) -> list[int]:
@@ -369,12 +354,3 @@ def inspect(servers: list[Server], ledger: Ledger, refusals: Collection[int] = (
         if times > 1:
             ledger.complain("doubled", f"an upload is stored {times} times")
     client.connection.close()
-
-
-def verify(data_dir: Path, ledger: Ledger) -> None:
-    """Let the server's own command look for damaged files."""
-    command = [sys.executable, "-m", "backup_server", "verify"]
-    environ = {**os.environ, "DATA_DIR": str(data_dir)}
-    run = subprocess.run(command, env=environ, capture_output=True, text=True)
-    if run.returncode:
-        ledger.complain("partial", run.stdout)

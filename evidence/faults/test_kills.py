@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import pytest
 from support import Server, strays_in, wait_until
 
-from .ledger import FAILURES, Client, Ledger, inspect, verify
+from .ledger import FAILURES, Client, Ledger, inspect
 from .mounts import mounted
 
 CLIENTS = 6
@@ -56,7 +56,6 @@ def test_no_kill_of_the_server_loses_halves_doubles_or_revives_a_backup(tmp_path
     server = Server(tmp_path / "data").start()
     inspect([server], ledger)
     server.stop()
-    verify(tmp_path / "data", ledger)
     figures(ledger.table("kills"))
     assert ledger.failures() == {}, ledger.complaints
     assert ledger.counts["acknowledged"] > 20

@@ -268,26 +268,22 @@ def order_of(bench: Bench) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("kind", [KINDS["upload"], KINDS["large upload"]])
-def test_the_201_comes_after_the_bytes_their_name_and_the_directory_were_synced(bench, kind):
-    with bench(kind) as one:
+STORED = ["name", "sync the directory", "answer"]
+WRITTEN = ["write", "sync the bytes"]
+ORDERS = {
+    "upload": [*WRITTEN, *STORED],
+    "large upload": [*WRITTEN, *STORED],
+    "upload with a key": [*WRITTEN, "key", "sync the keys", *STORED],
+    "change with a key": [*WRITTEN, "key", "sync the keys", *STORED],
+    "deletion": ["remove the name", "sync the directory", "answer"],
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_what_is_answered_was_synced_before_and_the_key_before_the_name(bench, name):
+    with bench(KINDS[name]) as one:
         one.send_traced()
-        stored = ["write", "sync the bytes", "name", "sync the directory", "answer"]
-        assert order_of(one) == stored
-
-
-@pytest.mark.parametrize("kind", [KINDS["upload with a key"], KINDS["change with a key"]])
-def test_a_key_is_synced_before_the_backup_has_its_name(bench, kind):
-    with bench(kind) as one:
-        one.send_traced()
-        first = ["write", "sync the bytes", "key", "sync the keys"]
-        assert order_of(one) == [*first, "name", "sync the directory", "answer"]
-
-
-def test_a_deletion_is_answered_after_the_directory_was_synced(bench):
-    with bench(KINDS["deletion"]) as one:
-        one.send_traced()
-        assert order_of(one) == ["remove the name", "sync the directory", "answer"]
+        assert order_of(one) == ORDERS[name]
 
 
 def test_directories_that_are_made_are_synced_into_those_above(tmp_path):

@@ -36,13 +36,13 @@ def load(servers: list[Server], ledger: Ledger, over, refusals=(), clients=CLIEN
 
 
 def kill_under_load(server: Server, ledger: Ledger) -> None:
-    over = threading.Event()
+    over, errors = threading.Event(), ledger.counts["errors"]
     with load([server], ledger, over):
         time.sleep(random.uniform(0.01, 0.8))
         over.set()
         server.kill()
-    if "Traceback" in server.log:
-        ledger.complain("errors", server.log[server.log.index("Traceback") :][:4000])
+    if "Traceback" in server.log or ledger.counts["errors"] > errors:
+        ledger.complain("errors", server.log[-4000:])
     server.log_path.unlink()
     ledger.counts["kills"] += 1
 

@@ -10,6 +10,7 @@ from werkzeug.datastructures import ContentRange
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from .document import Head
+from .durable import translate_os_errors
 
 # What RFC 9110, section 14.2, lets a server ignore is ignored: several ranges, and what is none.
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))", re.ASCII)
@@ -25,6 +26,7 @@ def whole(file: BinaryIO, head: Head) -> Response:
     return _response(file, [(0, head.size)], "private, no-cache")
 
 
+@translate_os_errors("The backup could not be read")
 def conditional(file: BinaryIO, head: Head) -> Response:
     """Send a document, or what conditions or a range ask of it (RFC 9110, 13 and 14).
 

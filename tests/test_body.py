@@ -5,7 +5,6 @@ import json
 import threading
 import tracemalloc
 import zlib
-from functools import cache
 
 import pytest
 from support import Client, assert_error, backups_in, strays_in
@@ -39,11 +38,7 @@ def refused(client: Client, body: bytes, status: int, *words: str, **headers: st
 
 
 @pytest.mark.parametrize(
-    "content_type",
-    [
-        *("application/json", "application/json; charset=utf-8", "Application/JSON"),
-        *("text/plain", "text/plain;charset=UTF-8", ""),
-    ],
+    "content_type", ["application/json; charset=utf-8", "Application/JSON", "text/plain", ""]
 )
 def test_a_plain_body_may_have_the_types_of_fetch_and_beacon(client, content_type):
     receipt = client.upload({"atoms": [1]}, Content_Type=content_type)
@@ -61,11 +56,8 @@ def test_a_body_may_have_no_type_at_all(client):
     "headers",
     [
         GZIPPED,
-        {"Content_Encoding": "GZIP"},
-        {"Content_Encoding": " gzip "},
+        {"Content_Encoding": " GZIP "},
         BEACON,
-        {"Content_Encoding": "gzip", "Content_Type": "text/plain"},
-        GZIPPED | CHUNKED,
         BEACON | CHUNKED,
     ],
 )
@@ -78,28 +70,16 @@ def test_a_body_may_be_gzipped(client, sample, headers):
     assert chosen["data"] == {"atoms": data["atoms"]}
 
 
-def test_a_gzip_of_several_members_is_one_body(client):
-    body = gzip.compress(b'{"atoms":') + gzip.compress(b"") + gzip.compress(b"[1]}")
-    assert client.upload(body, **GZIPPED)["counts"]["atoms"] == 1
-
-
 @pytest.mark.parametrize(
     "headers",
     [
         *[
             {"Content_Type": name}
-            for name in (
-                *("application/xml", "application/x-www-form-urlencoded", "text/html", "text/json"),
-                *("multipart/form-data; boundary=x", "application/jsonx", "application/ld+json"),
-                *("application/octet-stream", "nonsense"),
-            )
+            for name in ("application/xml", "multipart/form-data; boundary=x", "application/jsonx")
         ],
         *[
             {"Content_Encoding": name}
-            for name in (
-                *("br", "deflate", "zstd", "identity", "x-gzip", "gzip, gzip", "gzip,br"),
-                "gzip,gzip",  # as gunicorn joins two header lines
-            )
+            for name in ("br", "deflate", "identity", "gzip,gzip")  # as gunicorn joins two lines
         ],
         GZIPPED | BEACON,
         {"Transfer_Encoding": "gzip, chunked"},
@@ -116,17 +96,17 @@ def test_another_type_or_coding_or_two_codings_are_a_415(client, headers):
 WHOLE = gzip.compress(b'{"atoms":["whole"]}', mtime=0)
 
 
-@pytest.mark.parametrize("headers", [GZIPPED, BEACON])
-def test_gzip_cut_or_changed_at_any_byte_is_a_400_or_stored_whole(client, headers):
+def test_gzip_cut_or_changed_at_any_byte_is_a_400_or_stored_whole(client):
     for length in range(len(WHOLE)):
-        refused(client, WHOLE[:length], 400, **headers)
-    for more in (b"more", b"\x1f\x8b", WHOLE[:12]):
-        refused(client, WHOLE + more, 400, **headers)
-    refused(client, b'{"atoms":[]}', 400, "gzip", **headers)
+        refused(client, WHOLE[:length], 400, **GZIPPED)
+    for more in (b"more", WHOLE[:12]):
+        refused(client, WHOLE + more, 400, **GZIPPED)
+    assert client.upload(gzip.compress(b"") + WHOLE, **GZIPPED)["counts"]["atoms"] == 1
+    refused(client, b'{"atoms":[]}', 400, "gzip", **GZIPPED)
     for position in range(len(WHOLE)):
         body = bytearray(WHOLE)
         body[position] ^= 0xFF
-        answer = client.post("/api/backup", bytes(body), **headers)
+        answer = client.post("/api/backup", bytes(body), **GZIPPED)
         if answer.status == 201:  # a byte that says when or where it was compressed
             assert client.get(answer.headers["Location"]).json["data"]["atoms"] == ["whole"]
         else:
@@ -155,15 +135,10 @@ def test_the_limit_is_50_mib_unless_another_is_set(client):
     assert len(body) == 52_428_800
     assert client.upload(body)["counts"]["atoms"] == 0
     refused(client, body + b" ", 413, "52428800")
-    refused(client, gzip.compress(body + b" ", 1), 413, "52428800", **GZIPPED)
-
-
-def test_a_restore_asks_for_little(client):
-    assert_error(client.post("/api/restore", b" " * 70_000), 413, "65536")
 
 
 @pytest.mark.parametrize("headers", [{}, CHUNKED, GZIPPED])
-@pytest.mark.parametrize("size", [65_535, 65_536, 65_537, 4_000_000])
+@pytest.mark.parametrize("size", [65_536, 65_537, 4_000_000])
 def test_a_body_of_any_size_is_stored_whole(client, size, headers):
     body = b'{"snapshots":["%s"]}' % (b"\xc3\xa9" * (size // 2))
     sent = gzip.compress(body, 1) if headers == GZIPPED else body
@@ -175,27 +150,18 @@ def test_a_body_of_any_size_is_stored_whole(client, size, headers):
 # --- small bodies that become large ones ----------------------------------------------------------
 
 
-@cache
-def gzip_of_blanks(mebibytes: int) -> bytes:
-    """Compress so many MiB of white space; a thousandth of them is left."""
-    compressor = zlib.compressobj(wbits=31)
-    piece = b" " * MIB
-    return b"".join(compressor.compress(piece) for _ in range(mebibytes)) + compressor.flush()
-
-
-@pytest.mark.parametrize("headers", [GZIPPED, BEACON])
 @pytest.mark.parametrize(
     ("path", "limit"), [("/api/backup", "52428800"), ("/api/restore", "65536")]
 )
-def test_a_gzip_bomb_is_a_413_and_takes_little_memory(client, path, limit, headers):
-    bomb = gzip_of_blanks(200)
+def test_a_gzip_bomb_is_a_413_and_takes_little_memory(client, path, limit):
+    compressor = zlib.compressobj(1, wbits=31)
+    bomb = b"".join(compressor.compress(b" " * MIB) for _ in range(60)) + compressor.flush()
     tracemalloc.start()
     try:
-        assert_error(client.post(path, bomb, **headers), 413, limit)
+        assert_error(client.post(path, bomb, **GZIPPED), 413, limit)
         assert tracemalloc.get_traced_memory()[1] < 20 * MIB
     finally:
         tracemalloc.stop()
-    assert strays_in(client.data_dir) == []
 
 
 @pytest.mark.parametrize(
@@ -233,14 +199,9 @@ DENSE = {
     "numbers": (b'{"atoms":[%s]}' % (b"10000," * (SIZE // 6))[:-1], 201),
     "empty objects": (b'{"atoms":[%s]}' % (b"{}," * (SIZE // 3))[:-1], 201),
     "half surrogates": (b'{"atoms":["%s"]}' % (rb"\ud800" * (SIZE // 6)), 201),
-    "one number": (b'{"atoms":[%s]}' % (b"1" * SIZE), 201),
     "blanks": (b'{"atoms":[%s]}' % (b" " * SIZE), 201),
-    "backslashes": (b'{"atoms":["%s"]}' % (rb"\\" * (SIZE // 2)), 201),
-    "one long name": (b'{"%s":0}' % (rb"\u0061" * (SIZE // 6)), 201),
     "many names": (b"{%s}" % b"".join(b'"k%d":0,' % n for n in range(SIZE // 12))[:-1], 400),
     "arrays in arrays": (b'{"atoms":%s}' % (b"[" * (SIZE // 2) + b"]" * (SIZE // 2)), 400),
-    "objects in objects": (b'{"atoms":[%s]}' % (b'{"":' * (SIZE // 4)), 400),
-    "brackets without an end": (b"[" * SIZE, 400),
 }
 
 
@@ -254,8 +215,3 @@ def test_dense_json_takes_no_memory_of_its_own(client, body, status):
     finally:
         tracemalloc.stop()
     assert answer.status == status, answer.body
-
-
-def test_a_category_of_more_than_a_million_items_is_a_400_that_names_it(client):
-    client.upload(b'{"atoms":[%s]}' % (b"0," * 1_000_000)[:-1])
-    refused(client, b'{"atoms":[%s]}' % (b"0," * 1_000_001)[:-1], 400, "atoms")

@@ -1,6 +1,5 @@
 """A stored document as an answer: whole, on conditions, in ranges, and by categories."""
 
-import itertools
 import json
 import shutil
 
@@ -32,17 +31,13 @@ def test_the_answer_is_the_file_as_it_lies_on_the_disk(stored):
         assert answer.headers["Content-Type"] == "application/json"
         assert answer.headers["Content-Length"] == str(len(text))
         assert answer.headers["Accept-Ranges"] == "bytes"
-
-
-def test_a_document_is_kept_by_no_cache_that_others_share(stored):
-    client, path, _, _ = stored
-    assert "private" in client.get(path).headers["Cache-Control"]
+        assert answer.headers["Cache-Control"] == "private, no-cache"
     assert client.get("/api/backup/list").headers["Cache-Control"] == "no-store"
 
 
-def test_head_is_get_without_the_body(stored):
+def test_head_is_get_without_the_body_also_with_a_range(stored):
     client, path, _, _ = stored
-    get, head = client.get(path), client.request("HEAD", path)
+    get, head = client.get(path), client.request("HEAD", path, Range="bytes=0-4")
     assert (head.status, head.body) == (200, b"")
     for name in ("Content-Length", "Content-Type", "ETag", "Accept-Ranges"):
         assert head.headers[name] == get.headers[name]
@@ -67,8 +62,7 @@ def test_the_etag_is_strong_and_stays_and_differs_by_backup(stored, make_client)
         ({"If_None_Match": "{tag}"}, 304),
         ({"If_None_Match": "*"}, 304),
         ({"If_None_Match": "W/{tag}"}, 304),
-        ({"If_None_Match": '"other", {tag}'}, 304),
-        ({"If_None_Match": "{tag}", "Range": "bytes=5-9"}, 304),
+        ({"If_None_Match": '"other", {tag}', "Range": "bytes=5-9"}, 304),
         ({"If_None_Match": '"other"'}, 200),
         ({"If_Modified_Since": "Wed, 21 Oct 2099 07:28:00 GMT"}, 200),
         ({"If_Match": '"other"'}, 200),  # not looked at
@@ -134,8 +128,6 @@ def test_a_range_past_the_end_is_a_416_that_tells_the_size(stored, asked):
         {"Range": "items=0-4"},
         {"Range": "bytes=0-1,4-5"},
         {"Range": "bytes=5-2"},
-        {"Range": "nonsense"},
-        {"Range": ""},
         {"Range": "bytes=5-9", "If_Range": '"other"'},
         {"Range": "bytes=5-9", "If_Range": "W/{tag}"},
         {"Range": "bytes=5-9", "If_Range": "Wed, 21 Oct 2026 07:28:00 GMT"},
@@ -146,12 +138,6 @@ def test_a_range_that_is_not_understood_or_of_something_else_is_ignored(stored, 
     headers = {name: value.format(tag=tag) for name, value in headers.items()}
     answer = client.get(path, **headers)
     assert (answer.status, answer.body) == (200, text)
-
-
-def test_a_range_means_something_to_get_only(stored):
-    client, path, text, _ = stored
-    answer = client.request("HEAD", path, Range="bytes=0-4")
-    assert (answer.status, answer.headers["Content-Length"]) == (200, str(len(text)))
 
 
 # --- categories -----------------------------------------------------------------------------------
@@ -166,37 +152,27 @@ TEXTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def parted(tmp_path_factory) -> tuple[Client, dict]:
-    """An application, and the receipt of a backup made of TEXTS and a newer client's member."""
-    client = Client(tmp_path_factory.mktemp("parted") / "data")
+@pytest.fixture
+def receipt(client) -> dict:
+    """The receipt of a backup that is made of TEXTS and a newer client's member."""
     members = [b'"%s" : %s' % (name.encode(), text) for name, text in TEXTS.items()]
-    return client, client.upload(b'{"later":{"atoms":[7]},' + b",".join(reversed(members)) + b"}")
+    return client.upload(b'{"later":{"atoms":[7]},' + b",".join(reversed(members)) + b"}")
 
 
-def expected(receipt: dict, names) -> bytes:
-    data = b",".join(b'"%s":%s' % (name.encode(), TEXTS[name]) for name in names)
-    head = f'{{"id":"{receipt["id"]}","timestamp":"{receipt["timestamp"]}","data":{{'
-    return head.encode() + data + b"}}"
-
-
-def test_without_items_a_restore_is_the_whole_document(parted):
-    client, receipt = parted
+def test_without_items_a_restore_is_the_whole_document(client, receipt):
     answer = client.post("/api/restore", {"backupId": receipt["id"]})
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
     assert answer.body == client.get(f"/api/backup/{receipt['id']}").body
-    assert answer.json["data"]["later"] == {"atoms": [7]}
 
 
-@pytest.mark.parametrize(
-    "names", [names for n in range(6) for names in itertools.combinations(CATEGORIES, n)]
-)
-def test_with_items_a_restore_is_these_categories_as_they_were_sent(parted, names):
-    client, receipt = parted
+@pytest.mark.parametrize("names", [(), *((name,) for name in CATEGORIES), CATEGORIES[1::2]])
+def test_with_items_a_restore_is_these_categories_as_they_were_sent(client, receipt, names):
+    data = b",".join(b'"%s":%s' % (name.encode(), TEXTS[name]) for name in names)
+    head = f'{{"id":"{receipt["id"]}","timestamp":"{receipt["timestamp"]}","data":{{'
     chosen = {name: name in names for name in CATEGORIES}
-    for items in (chosen, dict.fromkeys(names, True), list(names), [*names, *names[::-1]]):
+    for items in (chosen, dict.fromkeys(names, True), [*names, *names[::-1]]):
         answer = client.post("/api/restore", {"backupId": receipt["id"], "items": items})
-        assert (answer.status, answer.body) == (200, expected(receipt, names))
+        assert (answer.status, answer.body) == (200, head.encode() + data + b"}}")
         assert answer.headers["Content-Length"] == str(len(answer.body))
         assert answer.headers["Content-Type"] == "application/json"
 
@@ -231,40 +207,26 @@ def express(make_client, tmp_path) -> Client:
     return make_client()
 
 
-def test_files_of_the_express_server_are_listed_and_counted(express):
-    for backup, backup_id in zip(
-        express.get("/api/backup/list").json["backups"], EXPRESS_IDS, strict=True
-    ):
-        text = (EXPRESS / file_name(backup_id)).read_bytes()
+def test_files_of_the_express_server_are_listed_counted_read_restored_and_deleted(express):
+    entries = express.get("/api/backup/list").json["backups"]
+    assert [entry["id"] for entry in entries] == EXPRESS_IDS
+    for entry in entries:
+        path = f"/api/backup/{entry['id']}"
+        text = (EXPRESS / file_name(entry["id"])).read_bytes()
         document = json.loads(text)
-        assert backup == {
-            "id": backup_id,
-            "timestamp": document["timestamp"],
-            "clientTimestamp": document["clientTimestamp"],
-            "size": len(text),
-            "counts": {name: len(document["data"][name]) for name in CATEGORIES},
-        }
-
-
-def test_files_of_the_express_server_are_read_restored_and_deleted(express):
-    for backup_id in EXPRESS_IDS:
-        path = f"/api/backup/{backup_id}"
-        text = (EXPRESS / file_name(backup_id)).read_bytes()
+        counts = {name: len(document["data"][name]) for name in CATEGORIES}
+        own = {name: document[name] for name in ("id", "timestamp", "clientTimestamp")}
+        assert entry == own | {"size": len(text), "counts": counts}
         assert express.get("/api/backup/latest").body == text
         answer = express.get(path)
         assert answer.body == text
         assert express.get(path, Range="bytes=3-9").body == text[3:10]
         assert express.get(path, If_None_Match=answer.headers["ETag"]).status == 304
-        assert express.post("/api/restore", {"backupId": backup_id}).body == text
-        chosen = express.post("/api/restore", {"backupId": backup_id, "items": ["compositions"]})
-        assert chosen.json == {
-            "id": backup_id,
-            "timestamp": json.loads(text)["timestamp"],
-            "data": {"compositions": json.loads(text)["data"]["compositions"]},
-        }
+        asked = {"backupId": entry["id"], "items": ["compositions"]}
+        data = {"compositions": document["data"]["compositions"]}
+        assert express.post("/api/restore", asked).json["data"] == data
         assert express.request("DELETE", path).json == {"deleted": True}
         assert_error(express.get(path), 404)
-    assert express.listed() == []
 
 
 def test_new_backups_sort_among_those_of_the_express_server_by_time(express):

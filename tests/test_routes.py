@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from datetime import UTC, datetime
 
 import pytest
@@ -20,10 +19,6 @@ def refused(client: Client, body, *words: str, query: str = "", status: int = 40
     assert_error(client.post(f"/api/backup{query}", body), status, *words)
     assert backups_in(client.data_dir) == before
     assert strays_in(client.data_dir) == []
-
-
-def read(client: Client, receipt: dict) -> bytes:
-    return client.get(f"/api/backup/{receipt['id']}").body
 
 
 # --- POST /api/backup -----------------------------------------------------------------------------
@@ -44,123 +39,53 @@ def test_an_upload_is_answered_with_a_receipt_and_a_location(client, sample):
     assert answer.headers["Location"] == f"/api/backup/{receipt['id']}"
     text = (client.data_dir / file_name(receipt["id"])).read_bytes()
     assert receipt["size"] == len(text)
-    assert client.get(answer.headers["Location"]).body == text
-
-
-def test_what_the_front_end_sends_comes_back_the_same(client, sample):
-    receipt, sent = client.upload(sample), json.loads(sample)
-    document = json.loads(read(client, receipt))
-    assert list(document)[:4] == ["id", "timestamp", "clientTimestamp", "version"]
-    assert list(document)[-1] == "data"
-    assert document["id"] == receipt["id"]
-    assert document["timestamp"] == receipt["timestamp"]
-    assert document["clientTimestamp"] == sent.pop("clientTimestamp")
-    assert document["version"] == 1
+    document = json.loads(text)
+    assert [*document][:4] == ["id", "timestamp", "clientTimestamp", "version"]
+    for name in ("id", "timestamp", "counts"):
+        assert document[name] == receipt[name]
+    assert (document["version"], document["clientTimestamp"]) == (1, sent.pop("clientTimestamp"))
     assert document["data"] == sent
 
 
-@pytest.mark.parametrize("name", CATEGORIES)
-def test_an_absent_category_counts_as_empty_and_one_of_another_type_is_named(client, name):
-    receipt = client.upload({name: [1, 2, 3]})
-    assert receipt["counts"] == {other: 3 * (other == name) for other in CATEGORIES}
-    data = json.loads(read(client, receipt))["data"]
-    assert data == {other: [1, 2, 3] if other == name else [] for other in CATEGORIES}
-    for value in ("null", "{}", '"[]"', "0", "true"):
-        refused(client, f'{{"{name}":{value}}}'.encode(), name, "array")
+def test_an_absent_category_counts_as_empty_and_the_servers_time_stands_in(client):
+    receipt = client.upload({"atoms": [1, 2, 3]})
+    assert receipt["counts"] == {name: 3 * (name == "atoms") for name in CATEGORIES}
+    document = client.get(f"/api/backup/{receipt['id']}").json
+    assert document["data"] == {name: [1, 2, 3] * (name == "atoms") for name in CATEGORIES}
+    assert document["clientTimestamp"] == receipt["timestamp"]
 
 
-VALUES = [
-    *("1.0", "-0", "-0.0", "1e400", "1E+2", "1e-400", "1234567890" * 4, "0." + "05" * 30),
-    *(
-        "true",
-        "null",
-        '""',
-        r'"\u0061"',
-        r'"\/"',
-        r'"\ud83d\ude00"',
-        r'"\ud83d"',
-        r'"\ude00\ud83d"',
-    ),
-    *(r'"\uD800\u0041"', r'"\\ud800"', r'"\"\b\f\n\r\t\u0000"', '"Étude ✓ 😀 \u2028\u007f"'),
-    *('{"a":1,"a":2}', '{"b" : [ 1 , 2 ] ,\n\t"a":{ } }', r'{"\ud800":"\udfff"}'),
-    "[" * 100 + "]" * 100,
-]
-
-
-@pytest.mark.parametrize("value", VALUES)
-def test_a_value_is_stored_byte_for_byte(client, value):
-    sent = f'{{"atoms":[ {value} ,1],"extra":{value},"configOverrides":[{value}]}}'.encode()
-    receipt = client.upload(sent)
-    text = read(client, receipt)
-    assert f'"atoms":[ {value} ,1]'.encode() in text
-    assert f'"configOverrides":[{value}]'.encode() in text
-    assert f'"extra":{value}'.encode() in text
-    assert receipt["counts"]["atoms"] == 2
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("", "id", "timestamp", "version", "counts", "sha256", "key", "data", "screenshots"),
-        *("Atoms", "__proto__", "a b", r"\u00e9", r"\"", r"\ud800", "é"),
-    ],
-)
-def test_any_other_member_is_kept_under_data(client, name):
-    member = f'"{name}":{{ "x": [1.0, "\\ud800"] }}'.encode()
-    receipt = client.upload(b'{"atoms":[7],' + member + b',"snapshots":[1]}')
-    text = read(client, receipt)
+def test_values_and_other_members_are_stored_byte_for_byte(client):
+    member = rb'"later\u00e9":{"x": [ 1.0, 1e400, "\ud800" ],"x":2}'
+    backup_id = client.upload(b'{"atoms":[ 1E+2 ,"\\/"],%s}' % member)["id"]
+    text = client.get(f"/api/backup/{backup_id}").body
+    assert b'"atoms":[ 1E+2 ,"\\/"]' in text
     assert member in text.partition(b'"data":')[2]
-    document = json.loads(text)
-    assert json.loads(b"{" + member + b"}").items() <= document["data"].items()
-    assert (document["id"], document["version"]) == (receipt["id"], 1)
-    assert (document["data"]["atoms"], document["data"]["snapshots"]) == ([7], [1])
 
 
-@pytest.mark.parametrize("value", ["2026-02-01T10:54:27.123Z", "", "yesterday", "é"])
-def test_the_clients_time_is_any_string_and_kept_as_sent(client, value):
-    receipt = client.upload(f'{{"clientTimestamp": "{value}" }}'.encode())
-    assert json.loads(read(client, receipt))["clientTimestamp"] == value
-    assert client.get("/api/backup/list").json["backups"][0]["clientTimestamp"] == value
-
-
-def test_without_a_clients_time_the_servers_stands_in(client):
-    receipt = client.upload({"atoms": []})
-    assert json.loads(read(client, receipt))["clientTimestamp"] == receipt["timestamp"]
-
-
-@pytest.mark.parametrize("value", [b"null", b"0", b"[]", b"{}", b"true", b'"%s"' % (b"x" * 9999)])
-def test_a_clients_time_that_is_no_short_string_is_refused(client, value):
-    refused(client, b'{"clientTimestamp":%s}' % value, "clientTimestamp")
-
-
-INVALID = [
-    *(b"", b" \n", b'{"atoms":[', b'{"atoms":[1]', b'\xef\xbb\xbf{"atoms":[]}', b"{'atoms':[]}"),
-    *(b'{"atoms":[NaN]}', b'{"atoms":[Infinity]}', b'{"atoms":[-Infinity]}', b'{"atoms":[1,]}'),
-    *(b'{"atoms":[],}', b'{"atoms":[1 2]}', b'{"atoms":[01]}', b'{"atoms":[1.]}', b"{atoms:[]}"),
-    *(b'{"atoms":[.5]}', b'{"atoms":[+1]}', b'{"atoms":[0x10]}', b'{"atoms":[1e]}', b'{"a" []}'),
-    *(b'{"atoms":[tru]}', b'{"atoms":["\n"]}', b'{"atoms":["\x00"]}', rb'{"atoms":["\x41"]}'),
-    *(rb'{"atoms":["\u12"]}', b'{"atoms":["\xff"]}', b'{"atoms":["\xc0\xaf"]}', b'{"\xff":1}'),
-    *(b'{"atoms":["\xed\xa0\x80"]}', b'{"other":"\xe2\x82"}', b'{"atoms":[]} // done', b"{}{}"),
-    *(b"{}\x00", "{}".encode("utf-16"), b'{"atoms":' + b"[" * 1_000_000),
+REFUSED = [
+    (b"", "empty"),
+    (b'{"atoms":[1,]}', "byte 12"),
+    (b'{"atoms":["\xff"]}', "byte 11"),
+    (b'\xef\xbb\xbf{"atoms":[]}', "byte 0"),
+    (b'{"atoms":' + b"[" * 1_000_000, "deep"),
+    (b"[]", "object"),
+    *[(b'{"%s":{}}' % name.encode(), f"{name} must be an array") for name in CATEGORIES],
+    (b'{"clientTimestamp":0}', "clientTimestamp"),
+    (b'{"clientTimestamp":"%s"}' % (b"x" * 9999), "clientTimestamp"),
+    (b'{"deviceId":"a b"}', "deviceId"),
 ]
 
 
-@pytest.mark.parametrize("body", INVALID, ids=range(len(INVALID)))
-def test_invalid_json_is_refused_with_the_place(client, body):
-    refused(client, body)
-    if body:
-        assert re.search(r"byte \d+|deep", client.post("/api/backup", body).json["error"])
-
-
-@pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"text"', b"true"])
-def test_json_that_is_no_object_is_refused(client, body):
-    refused(client, body, "object")
+@pytest.mark.parametrize(("body", "words"), REFUSED, ids=range(len(REFUSED)))
+def test_what_is_no_upload_is_a_400_that_says_why(client, body, words):
+    refused(client, body, words)
 
 
 # --- keys -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", ["a" * 16, "Z" * 128, "0123456789-_abcXYZ", "-" * 16, "_" * 16])
+@pytest.mark.parametrize("key", ["a" * 16, "0123456789-_abcXYZ", "Z" * 128])
 def test_a_key_makes_a_retry_safe(client, key):
     first = client.post(f"/api/backup?key={key}", {"atoms": [1]})
     assert first.status == 201
@@ -176,18 +101,12 @@ def test_a_key_makes_a_retry_safe(client, key):
 @pytest.mark.parametrize(
     "key",
     [
-        *("", "a" * 15, "a" * 129, "a" * 15 + ".", "a" * 15 + "%2f", "a" * 16 + "%0a"),
-        *("..%2f..%2f..%2f..%2fkey", "a" * 16 + "%00", "a" * 15 + "+b", "%C3%A9" * 16),
-        "%D9%A1" * 16,  # digits, but not ASCII
+        *("", "a" * 15, "a" * 129, "a" * 16 + "%0a", "a" * 16 + "%00", "a" * 15 + "+b"),
+        *("..%2f..%2f..%2f..%2fkey", "%D9%A1" * 16),  # digits, but not ASCII
     ],
 )
 def test_a_key_of_another_form_is_a_400(client, key):
     refused(client, b"{}", "key", query=f"?key={key}")
-
-
-def test_keys_differ_by_case_and_without_one_an_upload_is_always_stored(client):
-    queries = (f"?key={KEY}", f"?key={KEY.upper()}", "", "")
-    assert len({client.upload({}, query)["id"] for query in queries}) == 4
 
 
 def test_a_key_is_free_after_a_refusal_and_after_its_backup_was_deleted(client):
@@ -215,7 +134,7 @@ def test_an_entry_says_what_the_receipt_said_and_the_clients_time(client, sample
     assert entry == receipt | {"clientTimestamp": json.loads(sample)["clientTimestamp"]}
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 7, 8, 100])
+@pytest.mark.parametrize("limit", [1, 3, 7, 100])
 def test_pages_put_together_are_all_backups_newest_first(client, limit):
     ids = [client.upload({})["id"] for _ in range(7)]
     assert ids == sorted(ids)
@@ -230,14 +149,10 @@ def test_pages_put_together_are_all_backups_newest_first(client, limit):
 
 def test_there_is_a_next_only_where_there_are_more(client):
     ids = [client.upload({})["id"] for _ in range(3)]
-    assert "next" not in page(client)
-    assert "next" not in page(client, "?limit=3")
+    for query in ("", "?limit=3", f"?limit=1&before={ids[1]}"):
+        assert "next" not in page(client, query)
     assert page(client, "?limit=2")["next"] == ids[1]
-    assert "next" not in page(client, f"?limit=1&before={ids[1]}")
     assert page(client, f"?before={ids[0]}") == {"backups": []}
-    client.request("DELETE", f"/api/backup/{ids[1]}")
-    client.upload({})
-    assert [backup["id"] for backup in page(client, f"?before={ids[1]}")["backups"]] == ids[:1]
 
 
 def test_a_listing_can_be_of_one_device(client):
@@ -301,15 +216,11 @@ def test_a_deleted_backup_is_gone_from_the_disk_and_every_answer(client, sample)
 
 WRONG_RESTORES = [
     *[({}, "backupId"), ({"items": {}}, "backupId"), ({"backupid": UNKNOWN}, "backupId")],
-    *[({"backupId": value}, "backupId") for value in (None, 5, True, [], {}, [UNKNOWN])],
-    *[({"items": value}, "items") for value in (None, True, 5, "atoms", "")],
-    *[({"items": {"snapshots": v}}, "snapshots") for v in (None, 1, 0, "true", [], {})],
-    *[({"items": ["atoms", v]}, "items") for v in (None, 1, True, ["atoms"], {"atoms": True})],
-    *[
-        ({"items": items}, name)
-        for name in ("screenshots", "Atoms", "", "data", "__proto__", "é")
-        for items in ({name: True}, {name: False}, ["atoms", name])
-    ],
+    *[({"backupId": value}, "backupId") for value in (None, 5, True, [], {})],
+    *[({"items": value}, "items") for value in (None, True, 5, "atoms")],
+    *[({"items": {"snapshots": value}}, "snapshots") for value in (None, 1, "true", [])],
+    *[({"items": ["atoms", value]}, "items") for value in (None, 1, True, ["atoms"])],
+    *[({"items": items}, "Atoms") for items in ({"Atoms": True}, {"Atoms": False}, ["Atoms"])],
     *[({"items": items}, "restore") for items in ({"\ud800": True}, ["\ud800"])],
 ]
 
@@ -324,31 +235,27 @@ def test_a_wrong_restore_is_a_400_that_names_what_is_wrong(client, asked, word):
 @pytest.mark.parametrize(
     "body",
     [
-        *(b"", b"nonsense", b"[]", b"null", b'"x"', b"{", b"\xff", b'{"backupId":"x",}'),
-        *(b"[" * 60_000, b'{"backupId":' * 5000, b'{"backupId":%s}' % (b"9" * 10_000)),
+        *(b"", b"nonsense", b"[]", b"null", b"\xff", b'{"backupId":"x",}', b"[" * 60_000),
+        *(b'{"backupId":"x","x":' + b"[" * 60_000, b'{"backupId":"x\xff"}'),
     ],
 )
 def test_a_restore_that_is_no_json_object_is_a_400(client, body):
     assert_error(client.post("/api/restore", body), 400)
 
 
-def test_a_restore_of_an_unknown_backup_is_a_404_and_a_large_one_a_413(client):
+def test_a_restore_of_an_unknown_backup_is_a_404(client):
     for more in ({}, {"items": ["atoms"]}, {"reason": "new device"}):
         assert_error(client.post("/api/restore", {"backupId": UNKNOWN, **more}), 404)
-    assert_error(client.post("/api/restore", {"backupId": "x" * 100_000}), 413)
 
 
 # --- ids lead nowhere else ------------------------------------------------------------------------
 
 # Most of these name a file that is there, or an address that answers, if they are followed.
 NO_IDS = [
-    *(UNKNOWN, "2026-02-01T10-54-27-0001", "2026-02-01T10-54-27-123Z-ab12", "x", "a" * 3000),
-    *("9999-99-99T99-99-99", "٢020-01-01T00-00-00", "", ".", "..", "*", "~", "/etc/passwd"),
-    *("../secret", "x/../../secret", "..\\secret", "....//secret", "file:///etc/passwd"),
-    *("../data/backup-{id}", "./{id}", "{id}/", "{id}/.", "{id}.json", "backup-{id}.json"),
-    *("{id}\0", "{id}\0.json", "{id}\n", " {id}", "{id} ", "{id}%00", "{id}?x", "{id}#x", "{id};x"),
-    *("{id}:$DATA", "{id}\u2024json", "\uff12026-01-01T00-00-00", ".last-id", ".keys"),
-    ".keys/" + KEY,
+    *(UNKNOWN, "2026-02-01T10-54-27-123Z-ab12", "x", "a" * 3000, "9999-99-99T99-99-99", "", ".."),
+    *("../secret", "x/../../secret", "..\\secret", "/etc/passwd", "../data/backup-{id}", "./{id}"),
+    *("{id}/", "{id}.json", "backup-{id}.json", "{id}\0", "{id}\n", " {id}", "{id}%00", "{id}?x"),
+    *("\uff12026-01-01T00-00-00", ".last-id", ".keys/" + KEY),
 ]
 
 
@@ -378,26 +285,14 @@ def test_no_id_leads_to_anything_but_a_backup(client, no_id):
     assert client.listed() == [stored]
 
 
-def test_a_key_cannot_name_another_file(client):
-    stored = client.upload({}, f"?key={KEY}")["id"]
-    for number, target in enumerate(["../../secret.json", "/etc/passwd", "../.last-id", ".."]):
-        key = f"pointing-elsewhere-{number}"
-        (client.data_dir / ".keys" / key).symlink_to(target)
-        receipt = client.upload({"atoms": [number]}, f"?key={key}")
-        assert client.post(f"/api/backup?key={key}", {}).json["id"] == receipt["id"]
-    shutil.rmtree(client.data_dir / ".keys")
-    assert stored in client.listed()
-
-
 # --- addresses and methods ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        *("/", "/api", "/api/", "/api/nothing", "/index.html", "/favicon.ico", "/static/x"),
-        *("/api/backup/", "/api/backup/list/", "/api//backup/list", "/API/backup/list"),
-        *("/api/backup/latest/x", "/api/restore/", "/api/backups"),
+        *("/", "/api", "/api/", "/api/nothing", "/static/x", "/api/backup/", "/api/backup/list/"),
+        *("/api//backup/list", "/API/backup/list", "/api/backup/latest/x", "/api/restore/"),
     ],
 )
 def test_no_such_address_is_a_404(client, path):

@@ -207,15 +207,8 @@ class Server(Remote):
 
 
 SETTINGS = [
-    "PORT",
-    "HOST",
-    "DATA_DIR",
-    "MAX_BODY_BYTES",
-    "CORS_ORIGINS",
-    "TRUSTED_HOSTS",
-    "BACKUP_TOKEN",
-    "WEB_CONCURRENCY",
-    "GUNICORN_CMD_ARGS",
+    *("PORT", "HOST", "DATA_DIR", "MAX_BODY_BYTES", "CORS_ORIGINS", "TRUSTED_HOSTS"),
+    *("BACKUP_TOKEN", "WEB_CONCURRENCY", "GUNICORN_CMD_ARGS"),
 ]
 
 

@@ -48,10 +48,6 @@ def test_a_plain_body_may_have_the_types_of_fetch_and_beacon(client, content_typ
     assert answer.json["data"] == {"atoms": [1]}
 
 
-def test_a_body_may_have_no_type_at_all(client):
-    assert client.request("POST", "/api/backup", b"{}").status == 201
-
-
 @pytest.mark.parametrize(
     "headers",
     [

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from support import CATEGORIES, Client, assert_error, backups_in, strays_in
 
-from backup_server.ids import file_name, is_id
+from backup_server.ids import file_name
 
 UNKNOWN = "2020-01-01T00-00-00"
 KEY = "key-of-this-upload"
@@ -138,38 +138,26 @@ def test_an_entry_says_what_the_receipt_said_and_the_clients_time(client, sample
 def test_pages_put_together_are_all_backups_newest_first(client, limit):
     ids = [client.upload({})["id"] for _ in range(7)]
     assert ids == sorted(ids)
-    seen, query = [], f"?limit={limit}"
+    seen, pages, query = [], 0, f"?limit={limit}"
     while query:
         answer = page(client, query)
-        assert len(answer["backups"]) <= limit
         seen += [backup["id"] for backup in answer["backups"]]
+        pages += 1
         query = f"?limit={limit}&before={answer['next']}" if "next" in answer else ""
     assert seen == client.listed() == ids[::-1]
-
-
-def test_there_is_a_next_only_where_there_are_more(client):
-    ids = [client.upload({})["id"] for _ in range(3)]
-    for query in ("", "?limit=3", f"?limit=1&before={ids[1]}"):
-        assert "next" not in page(client, query)
-    assert page(client, "?limit=2")["next"] == ids[1]
+    assert pages == -(-7 // limit)  # there is a next only where there are more
     assert page(client, f"?before={ids[0]}") == {"backups": []}
 
 
 def test_a_listing_can_be_of_one_device(client):
-    devices = ("phone_1", "laptop-2", None)
-    ids = [
-        client.upload({"deviceId": device, "device": "é"} if device else {})["id"]
-        for device in devices * 2
-    ]
-    for number, device in enumerate(devices[:2]):
-        own = [ids[number + 3], ids[number]]
-        listed = page(client, f"?deviceId={device}")["backups"]
-        assert [entry["id"] for entry in listed] == own
-        assert {(entry["deviceId"], entry["device"]) for entry in listed} == {(device, "é")}
-        first = page(client, f"?limit=1&deviceId={device}")
-        assert ([entry["id"] for entry in first["backups"]], first["next"]) == (own[:1], own[0])
-        rest = page(client, f"?limit=1&deviceId={device}&before={first['next']}")
-        assert ([entry["id"] for entry in rest["backups"]], rest.get("next")) == (own[1:], None)
+    sent = [{"deviceId": "phone_1", "device": "é"}, {"deviceId": "laptop-2"}, {}] * 2
+    ids = [client.upload(origin)["id"] for origin in sent]
+    newest, oldest = page(client, "?deviceId=phone_1")["backups"]
+    assert (newest["id"], oldest["id"]) == (ids[3], ids[0])
+    assert newest.items() > sent[0].items()
+    first = page(client, "?deviceId=phone_1&limit=1")
+    assert first == {"backups": [newest], "next": ids[3]}
+    assert page(client, f"?deviceId=phone_1&limit=1&before={ids[3]}") == {"backups": [oldest]}
     assert page(client, "?deviceId=another") == {"backups": []}
     assert "deviceId" not in page(client, "?limit=1")["backups"][0]
 
@@ -189,27 +177,18 @@ def test_a_parameter_of_another_form_is_a_400_that_names_it(client, query):
 # --- GET /api/backup/<id>, latest, and DELETE -----------------------------------------------------
 
 
-def test_the_latest_is_the_newest_and_the_one_before_it_when_that_is_deleted(client):
+def test_a_deleted_backup_is_gone_and_the_latest_is_the_one_before_it(client):
     assert_error(client.get("/api/backup/latest"), 404, "no backup yet")
     ids = [client.upload({"atoms": [n]})["id"] for n in range(3)]
-    for backup_id in reversed(ids):
-        assert client.get("/api/backup/latest").json["id"] == backup_id
-        assert client.request("DELETE", f"/api/backup/{backup_id}").status == 200
-    assert_error(client.get("/api/backup/latest"), 404)
-
-
-def test_a_deleted_backup_is_gone_from_the_disk_and_every_answer(client, sample):
-    keep, backup_id = (client.upload(sample)["id"] for _ in range(2))
-    path = f"/api/backup/{backup_id}"
-    answer = client.request("DELETE", path, b"{}")
-    assert (answer.status, answer.json) == (200, {"deleted": True})
-    assert answer.headers["Content-Type"] == "application/json"
-    assert backups_in(client.data_dir).keys() == {file_name(keep)}
-    for method in ("GET", "DELETE"):
-        assert_error(client.request(method, path), 404)
-    assert_error(client.post("/api/restore", {"backupId": backup_id}), 404)
-    assert client.get("/api/backup/latest").json["id"] == keep
-    assert client.listed() == [keep]
+    while ids:
+        assert client.get("/api/backup/latest").json["id"] == ids[-1]
+        path = f"/api/backup/{ids.pop()}"
+        answer = client.request("DELETE", path, b"{}")
+        assert (answer.status, answer.json) == (200, {"deleted": True})
+        for method in ("GET", "DELETE"):
+            assert_error(client.request(method, path), 404)
+        assert backups_in(client.data_dir).keys() == {file_name(backup_id) for backup_id in ids}
+        assert client.listed() == ids[::-1]
 
 
 # --- POST /api/restore ----------------------------------------------------------------------------
@@ -269,8 +248,7 @@ def percent(text: str, times: int) -> str:
 @pytest.mark.parametrize("no_id", NO_IDS)
 def test_no_id_leads_to_anything_but_a_backup(client, no_id):
     secret = b'{"id":"secret","timestamp":"x","data":{"atoms":["the secret"]}}'
-    for name in ("secret.json", "backup-secret.json"):
-        (client.data_dir.parent / name).write_bytes(secret)
+    (client.data_dir.parent / "secret.json").write_bytes(secret)
     stored = client.upload({"atoms": ["kept"]}, f"?key={KEY}")["id"]
     text = no_id.format(id=stored)
     for times in (1, 2):
@@ -280,8 +258,6 @@ def test_no_id_leads_to_anything_but_a_backup(client, no_id):
         for asked in ({}, {"items": ["atoms"]}):
             asked = {"backupId": percent(text, times - 1), **asked}
             assert_error(client.post("/api/restore", asked), 404, "backup")
-    if not is_id(text):
-        assert_error(client.get(f"/api/backup/list?before={percent(text, 1)}"), 400, "before")
     assert client.listed() == [stored]
 
 
@@ -320,6 +296,4 @@ def test_another_method_is_a_405_that_tells_the_right_ones(client, path, allowed
     for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "FOO"} - allowed:
         answer = client.request(method, path)
         assert answer.status == 405
-        if method != "HEAD":
-            assert_error(answer, 405)
         assert method not in answer.headers["Allow"].split(", ")

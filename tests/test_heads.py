@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import socket
 import time
@@ -120,27 +119,19 @@ DAMAGE = {
     "empty": lambda text: b"",
     "cut in the head": lambda text: text[:40],
     "cut in the data": lambda text: text[: len(text) // 2],
-    "only its head": lambda text: text.partition(b"\n")[0],
     "without its last byte": lambda text: text[:-1],
     "longer": lambda text: text + b" ",
     "garbage": lambda text: b"\xff\x00" * 500,
-    "zeros": lambda text: bytes(len(text)),
-    "no object": lambda text: b"[]",
     "nested deep": lambda text: b'{"id":"x","timestamp":"","data":' + b"[" * 50_000,
     "another's": lambda text: b'{"name":"package","version":"1.0.0"}',
-    "counts of another kind": lambda text: text.replace(b'"counts":{', b'"counts":[{', 1),
-    "a layout that leads outside": lambda text: re.sub(rb'"data":\[0,\d', b'"data":[0,9', text),
-    "data of another kind": lambda text: b'{"id":"x","timestamp":"t","data":[]}',
-    "an id of another kind": lambda text: b'{"id":5,"timestamp":"t","data":{}}',
 }
-# A blank at its end is no damage to an Express file, and what it does not have cannot be damaged.
-OWN_ONLY = ("longer", "counts of another kind", "a layout that leads outside")
 
 
 @pytest.mark.parametrize(
     ("kind", "name"),
     [("own", name) for name in DAMAGE]
-    + [("express", name) for name in DAMAGE if name not in OWN_ONLY],
+    # A blank at its end is no damage to an Express file.
+    + [("express", name) for name in DAMAGE if name != "longer"],
 )
 def test_a_damaged_file_hides_no_other_is_a_500_and_can_be_deleted(client, sample, kind, name):
     others = [client.upload(sample)["id"] for _ in range(2)]
@@ -162,8 +153,10 @@ def test_a_damaged_file_hides_no_other_is_a_500_and_can_be_deleted(client, sampl
 
 @pytest.mark.parametrize("size", [8 << 40, 600 << 20])
 @pytest.mark.parametrize("text", ["own", b'{ "id": "x" }'])
-def test_a_file_of_a_wrong_huge_size_is_damaged_and_not_read(storage, monkeypatch, size, text):
-    newest = add(storage)
+def test_a_listing_reads_no_data_nor_a_damaged_file_of_a_huge_size(
+    storage, monkeypatch, size, text
+):
+    newest = add(storage, b'{"atoms":["%s"]}' % (b"x" * 100_000))
     path = storage.directory / file_name("2025-01-01T00-00-00")
     path.write_bytes(backups_in(storage.directory)[file_name(newest)] if text == "own" else text)
     os.truncate(path, size)
@@ -263,17 +256,4 @@ def test_a_file_is_read_once_be_it_damaged_or_not(storage, monkeypatch):
         assert ids_of(listed(storage)) == ids[::-1]
         settle()
     monkeypatch.setattr(os, "open", lambda *_, **__: pytest.fail("a file was opened"))
-    assert ids_of(listed(storage)) == ids[::-1]
-
-
-def test_a_listing_does_not_read_the_data(storage):
-    """Files of 200 GB each, sparse: reading one of them would take minutes."""
-    ids = [add(storage, b'{"atoms":["%s"]}' % (b"x" * 100)) for _ in range(3)]
-    for backup_id in ids:
-        path = storage.directory / file_name(backup_id)
-        # The head is made to tell the new size: the end of data is far away.
-        head, mark, _ = path.read_bytes().partition(b'\n"data":')
-        grown = re.sub(rb'"data":\[0,\d+\]', b'"data":[0,%d]' % 200_000_000_000, head) + mark
-        path.write_bytes(grown)
-        os.truncate(path, len(grown) + 200_000_000_000 + len(b"}\n"))
     assert ids_of(listed(storage)) == ids[::-1]

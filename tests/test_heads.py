@@ -17,6 +17,8 @@ from backup_server.storage import Storage
 from backup_server.upload import check_upload
 
 EXPRESS = ROOT / "tests" / "samples" / "express-data"
+#: Longer than the file system's clock stands still, in seconds.
+SETTLED = 0.1
 EXPRESS_IDS = sorted(
     (path.stem.removeprefix("backup-") for path in EXPRESS.iterdir()), reverse=True
 )
@@ -41,11 +43,6 @@ def ids_of(entries: list[dict]) -> list[str]:
     return [entry["id"] for entry in entries]
 
 
-def settle(seconds: float = 0.1) -> None:
-    """Wait for longer than the file system's clock stands still."""
-    time.sleep(seconds)
-
-
 # --- pages ----------------------------------------------------------------------------
 
 
@@ -60,14 +57,9 @@ def test_a_page_goes_on_though_its_last_backup_was_deleted_and_newer_ones_came(s
 # --- files of others ------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def express(tmp_path):
-    """A storage on a data directory that the Express server wrote."""
+def test_a_file_without_a_head_is_cut_by_offsets_read_from_the_open_file(tmp_path):
     shutil.copytree(EXPRESS, tmp_path / "data")
-    return Storage(tmp_path / "data")
-
-
-def test_a_file_without_a_head_is_cut_by_offsets_read_from_the_open_file(express):
+    express = Storage(tmp_path / "data")
     backup_id = EXPRESS_IDS[0]
     path = express.directory / file_name(backup_id)
     listed(express)
@@ -194,7 +186,7 @@ def test_a_directory_whose_times_are_set_to_the_past_is_listed_as_it_is(storage)
     """As ``cp -a``, ``tar x`` and ``rsync -a`` do with a copy that they bring back."""
     backup_id = add(storage)
     path, status = storage.directory / file_name(backup_id), storage.directory.stat()
-    settle()
+    time.sleep(SETTLED)
     assert storage.heads.ids() == [backup_id]
     text = path.read_bytes()
     path.unlink()
@@ -211,7 +203,7 @@ def test_a_file_edited_within_one_tick_of_the_clock_is_listed_as_it_is(storage):
     for number in range(40):
         path.write_bytes(text.replace(b'"atoms":2', b'"atoms":%d' % (number % 10)))
         assert listed(storage)[0]["counts"]["atoms"] == number % 10
-    settle()
+    time.sleep(SETTLED)
     listed(storage)
     path.write_bytes(text)
     assert listed(storage)[0]["counts"]["atoms"] == 2
@@ -254,6 +246,6 @@ def test_a_file_is_read_once_be_it_damaged_or_not(storage, monkeypatch):
     (storage.directory / file_name("2031-01-01T00-00-00")).write_bytes(b"half a back")
     for _ in range(3):  # its stamps are seen, then trusted, then all that is looked at
         assert ids_of(listed(storage)) == ids[::-1]
-        settle()
+        time.sleep(SETTLED)
     monkeypatch.setattr(os, "open", lambda *_, **__: pytest.fail("a file was opened"))
     assert ids_of(listed(storage)) == ids[::-1]

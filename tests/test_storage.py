@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from support import backups_in, strays_in
 
-from backup_server.errors import Unavailable, UnknownBackup
+from backup_server.errors import Unavailable
 from backup_server.ids import file_name
 from backup_server.storage import Storage
 from backup_server.upload import check_upload
@@ -146,36 +146,6 @@ def test_a_last_id_that_is_no_file_is_named_and_not_followed(storage, make):
 
 
 # --- deleting -------------------------------------------------------------------------------------
-
-
-def test_deleting_needs_no_room(storage, monkeypatch):
-    backup_id = add(storage, KEY)
-    (storage.directory / ".last-id").unlink()
-    open_ = os.open
-
-    def full(path, flags, *rest, **options):
-        if flags & os.O_CREAT:
-            raise OSError(28, "No space left on device", path)
-        return open_(path, flags, *rest, **options)
-
-    monkeypatch.setattr(os, "open", full)
-    storage.delete(backup_id)
-    assert backups_in(storage.directory) == {}
-
-
-def test_of_many_who_delete_one_backup_one_is_told_so(storage):
-    storages = [storage, Storage(storage.directory)]
-
-    def delete(n: int, backup_id: str) -> bool:
-        try:
-            return storages[n % 2].delete(backup_id) is None
-        except UnknownBackup:
-            return False
-
-    for _ in range(10):
-        backup_id = add(storage, KEY)
-        with ThreadPoolExecutor(6) as pool:
-            assert sum(pool.map(delete, range(6), [backup_id] * 6)) == 1
 
 
 def test_a_reader_that_has_a_backup_open_gets_all_of_it(storage):

@@ -32,7 +32,10 @@ class Base:
     def __init__(self, file: BinaryIO, by_name: bool):
         """Read where in the file what lies; raise UnusableBase, DamagedBackup or InvalidBackup."""
         self._descriptor = file.fileno()
-        self._size = os.fstat(self._descriptor).st_size
+        try:
+            self._size = os.fstat(self._descriptor).st_size
+        except OSError as error:
+            raise _unreadable(error) from error
         self.places: dict[str | None, slice] = {}
         self._start = start = self.read(slice(0, min(document.HEAD_BYTES, self._size)))
         if document.has_head(start):

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CLONE_NEWNS = 0x00020000  # <linux/sched.h>
+#: What starts with this ends with this process, however that ends.
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 
 
 def keep_mounts_private() -> None:
@@ -52,8 +54,8 @@ def disk_of(directory: Path, size: int, *make: str) -> Iterator[Path]:
 
 @contextmanager
 def background(*command: str | Path) -> Iterator[subprocess.Popen]:
-    """Let a program run beside the block; it ends with this process, however that ends."""
-    process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *command])
+    """Let a program run beside the block."""
+    process = subprocess.Popen([*ENDS_WITH_US, *command])
     try:
         yield process
     finally:

@@ -19,7 +19,7 @@ import pytest
 from support import Server, wait_until
 
 from .ledger import Ledger, inspect
-from .mounts import background, mounted, run
+from .mounts import ENDS_WITH_US, background, mounted, run
 from .test_kills import load
 
 #: How to make each file system, how to mount it, and the bytes of the disk for it.
@@ -31,9 +31,9 @@ FILE_SYSTEMS = {
 }
 #: The power goes within so many writes.
 MOST_WRITES = 600
+SYNCED = [*ENDS_WITH_US, sys.executable, "-m", "backup_server"]
 UNSYNCED = [
-    sys.executable,
-    "-c",
+    *(*ENDS_WITH_US, sys.executable, "-c"),
     "import os; os.fsync = os.fdatasync = lambda descriptor: None\n"
     "from backup_server.__main__ import main; main()",
 ]
@@ -89,7 +89,7 @@ def make_disk() -> Iterator:
         yield lambda file_system: Disk(Path(directory), file_system)
 
 
-def cut_power(disk: Disk, cuts: int, command: list[str] | None = None, seconds=15) -> Ledger:
+def cut_power(disk: Disk, cuts: int, command: list[str] = SYNCED, seconds=15) -> Ledger:
     """Cut the power so many times under load; ``command`` starts the server under the cuts.
 
     Where a load makes few writes, the power goes at the first one after so many seconds.
@@ -114,7 +114,7 @@ def cut_power(disk: Disk, cuts: int, command: list[str] | None = None, seconds=1
 def check(data_dir: Path, ledger: Ledger) -> None:
     # No machine is back within the second: the id of a deleted backup is not given again.
     time.sleep(1)
-    server = Server(data_dir).start()
+    server = Server(data_dir, SYNCED).start()
     try:
         inspect([server], ledger)
     finally:

@@ -35,6 +35,8 @@ def answering_thread(server: Server) -> int:
     worker = server.pids()[1]
     wait_until(lambda: len(os.listdir(f"/proc/{worker}/task")) == 2)
     (thread,) = {int(name) for name in os.listdir(f"/proc/{worker}/task")} - {worker}
+    # What it does after an answer was sent is of the request before.
+    wait_until(lambda: "futex" in Path(f"/proc/{worker}/task/{thread}/wchan").read_text())
     return thread
 
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Boots a systemd of its own that runs one unit and nothing else: private_systemd.sh UNIT PORT PYTHON LOG
-# DATA, if set, is a directory to copy to where the units keep backups. Needs root. In namespaces of its own, on a copy of the root directory that is thrown away: no other
-# unit is started, and nothing outside is changed. It shares only the network and the clock.
+# Boots a systemd that runs one unit and nothing else: private_systemd.sh UNIT PORT PYTHON LOG DATA
+# DATA, if it is there, is copied to where the units keep backups. Needs root. It has namespaces of its
+# own, and a copy of the root directory that is thrown away; it shares only the network and the clock.
 set -euo pipefail
 
-unit=$1 port=$2 python=$3 log=$4
-if [[ ${5:-} != inside ]]; then
+unit=$1 port=$2 python=$3 log=$4 data=$5
+if [[ ${6:-} != inside ]]; then
   # A control group of its own, so that all it makes can be removed.
   group=$(mount -t cgroup2 | awk '{ print $3; exit }')/portfolio-backup-test-$$
   mkdir "$group"
@@ -42,7 +42,7 @@ for directory in run tmp var etc/systemd/system; do
   mount -t tmpfs -o mode=755 none $directory
 done
 chmod 1777 tmp
-mkdir -p var/{lib,tmp,cache,log} opt/{python,packages,sources}
+mkdir -p var/{lib,tmp,cache,log} opt/{python,packages,sources} etc/portfolio-backup usr/local/bin
 mount --bind "$prefix" opt/python
 mount --bind "$packages" opt/packages
 mount --bind "$sources" opt/sources
@@ -52,11 +52,10 @@ mount -t cgroup2 none sys/fs/cgroup
 
 echo "portfolio-backup:x:999:999::/nonexistent:/usr/sbin/nologin" >>etc/passwd
 echo "portfolio-backup:x:999:" >>etc/group
-if [[ -n ${DATA:-} ]]; then
-  cp -r "$DATA" var/lib/portfolio-backup
+if [[ -d $data ]]; then
+  cp -r "$data" var/lib/portfolio-backup
   chown -R 999:999 var/lib/portfolio-backup
 fi
-mkdir -p etc/portfolio-backup usr/local/bin
 echo "PORT=$port" >etc/portfolio-backup/server.env
 cat >usr/local/bin/portfolio-backup <<S
 #!/bin/sh

@@ -6,15 +6,16 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import write_backup
-from support import ROOT, Server, require_tool
+from support import ROOT, Server
 
 UNITS = sorted((ROOT / "systemd").iterdir())
-SERVICE = ROOT / "systemd" / "portfolio-backup.service"
 #: The most exposed each service may be, of 10; docs/operations.md tells them.
 EXPOSURES = {
     "portfolio-backup.service": 1.1,
@@ -24,10 +25,11 @@ EXPOSURES = {
 }
 
 
-def analyze(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [require_tool("systemd-analyze"), *arguments], capture_output=True, text=True, timeout=60
-    )
+def analyze(*arguments: str) -> str:
+    command = ["systemd-analyze", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def test_systemd_finds_no_fault_with_the_units(tmp_path):
@@ -35,21 +37,15 @@ def test_systemd_finds_no_fault_with_the_units(tmp_path):
     for unit in UNITS:
         text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text(), flags=re.M)
         (tmp_path / unit.name).write_text(text)
-    done = analyze("verify", *(str(path) for path in tmp_path.iterdir()))
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    assert analyze("verify", *(str(path) for path in tmp_path.iterdir())) == ""
 
 
-@pytest.mark.parametrize("unit", EXPOSURES)
-def test_a_service_is_no_more_exposed_than_the_docs_say(unit):
-    limit = EXPOSURES[unit]
-    threshold = f"--threshold={round(limit * 10)}"
-    done = analyze("security", "--offline=true", threshold, str(ROOT / "systemd" / unit))
-    assert done.returncode == 0, done.stdout
-    assert f"`{unit}` {limit}" in (ROOT / "docs" / "operations.md").read_text()
-
-
-def test_there_is_a_limit_for_each_service():
+def test_no_service_is_more_exposed_than_the_docs_say():
     assert EXPOSURES.keys() == {unit.name for unit in UNITS if unit.suffix == ".service"}
+    for unit, limit in EXPOSURES.items():
+        threshold = f"--threshold={round(limit * 10)}"
+        analyze("security", "--offline=true", threshold, str(ROOT / "systemd" / unit))
+        assert f"`{unit}` {limit}" in (ROOT / "docs" / "operations.md").read_text()
 
 
 # --- run by systemd -------------------------------------------------------------------------------
@@ -58,45 +54,42 @@ def test_there_is_a_limit_for_each_service():
 class PrivateSystemd:
     """A systemd in namespaces of its own that runs one unit; see private_systemd.sh."""
 
-    def __init__(self, unit: Path, directory: Path, port: int, data: Path | None):
-        self.log_path = directory / "console"
-        self.log_path.touch()
-        script = [ROOT / "e2e" / "private_systemd.sh", unit, str(port), sys.executable]
-        with open(directory / "script.log", "wb") as log:
-            environ = os.environ | {"DATA": str(data or "")}
-            command = [*script, self.log_path]
-            self.process = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
+    def __init__(self, unit: str, directory: Path, port: int = 3081):
+        self.console, self.errors = directory / "console", directory / "errors"
+        self.console.touch()
+        script = [ROOT / "e2e" / "private_systemd.sh", ROOT / "systemd" / unit, str(port)]
+        with open(self.errors, "wb") as log:
+            self.process = subprocess.Popen(
+                [*script, sys.executable, self.console, directory / "data"], stdout=log, stderr=log
+            )
 
     @property
     def log(self) -> str:
-        return self.log_path.read_text() + self.log_path.with_name("script.log").read_text()
+        return self.console.read_text() + self.errors.read_text()
 
-    def wait_until(self, is_so) -> None:
+    def wait_until(self, is_so: Callable[[], Any]) -> None:
         deadline = time.monotonic() + 60
         while not is_so():
             assert time.monotonic() < deadline, self.log
             assert self.process.poll() is None, self.log
             time.sleep(0.1)
 
-    def end(self) -> None:
-        self.process.terminate()
-        self.process.wait(30)
-
 
 @pytest.fixture
 def boot(tmp_path):
-    """Boot a private systemd with a unit."""
+    """Boot a private systemd with a unit, which finds the backups of ``data``."""
     if os.geteuid() != 0 or "cgroup2" not in Path("/proc/mounts").read_text():
         pytest.fail("only root can boot a systemd, with cgroups to give it")
     booted = []
 
-    def start(unit: Path, port: int = 3081, data: Path | None = None) -> PrivateSystemd:
-        booted.append(PrivateSystemd(unit, tmp_path, port, data))
+    def start(*arguments: Any) -> PrivateSystemd:
+        booted.append(PrivateSystemd(*arguments))
         return booted[-1]
 
     yield start
     for systemd in booted:
-        systemd.end()
+        systemd.process.terminate()
+        systemd.process.wait(30)
 
 
 def main_process(port: int) -> Path:
@@ -114,7 +107,7 @@ def main_process(port: int) -> Path:
 
 def test_the_server_works_in_the_sandbox_of_its_unit(boot, tmp_path, sample):
     server = Server(tmp_path / "unused")
-    systemd = boot(SERVICE, server.port)
+    systemd = boot("portfolio-backup.service", tmp_path, server.port)
 
     def is_up() -> bool:
         try:
@@ -124,14 +117,12 @@ def test_the_server_works_in_the_sandbox_of_its_unit(boot, tmp_path, sample):
 
     systemd.wait_until(is_up)
     receipt = server.upload(sample, "?key=key-of-this-upload")
-    large = server.upload(b'{"atoms":[' + b'"' + b"x" * 20_000_000 + b'"]}')
+    large = server.upload({"atoms": ["x" * 20_000_000]})
     again = server.post("/api/backup?key=key-of-this-upload", sample)
     assert (again.status, again.json) == (200, receipt)
-    assert server.listed() == [large["id"], receipt["id"]]
     assert len(server.get(f"/api/backup/{large['id']}").body) == large["size"]
-    chosen = {"backupId": receipt["id"], "items": ["atoms"]}
-    assert len(server.post("/api/restore", chosen).json["data"]["atoms"]) == 6
     assert server.request("DELETE", f"/api/backup/{large['id']}").status == 200
+    assert server.listed() == [receipt["id"]]
 
     process = main_process(server.port)
     status = dict(re.findall(r"^(\w+):\t(.*)$", (process / "status").read_text(), re.MULTILINE))
@@ -156,13 +147,13 @@ def test_the_server_works_in_the_sandbox_of_its_unit(boot, tmp_path, sample):
     ("unit", "line"),
     [
         ("portfolio-backup-check.service", "OK: 30 backups, the newest, "),
-        ("portfolio-backup-prune.service", r"Deleted 1\d of 30 backups, "),
+        ("portfolio-backup-prune.service", r"Deleted \d+ of 30 backups in "),
     ],
 )
 def test_a_command_works_in_the_sandbox_of_its_unit(boot, tmp_path, unit, line):
     for hour in range(30):
         made = datetime.now(UTC).replace(minute=0) - timedelta(hours=hour)
         write_backup(tmp_path / "data", made)
-    systemd = boot(ROOT / "systemd" / unit, data=tmp_path / "data")
+    systemd = boot(unit, tmp_path)
     systemd.wait_until(lambda: re.search(line, systemd.log))
     assert "Traceback" not in systemd.log

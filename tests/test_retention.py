@@ -104,16 +104,6 @@ def test_the_reasons_are_the_rules_that_keep_it():
     }
 
 
-def test_a_series_that_is_ended_goes_whole_and_the_others_stay():
-    laptop = daily(range(5, 10), "laptop")
-    undated = daily(range(11, 12), "phone")[0]._replace(made=None)
-    backups = [*daily(range(5), "phone"), *laptop, undated]
-    assert kept(backups, {"last": 1}, ended={"phone"}) == {laptop[4].id: ["newest", "last"]}
-    assert kept(backups, {}, ended={"phone"}).keys() == {one.id for one in laptop}
-    others = {one.id for one in backups}
-    assert kept(backups + daily(range(12, 13)), {}, ended={None}).keys() == others
-
-
 def test_of_an_ended_series_is_kept_what_another_one_lost():
     """Site data were cleared, and the device's old series was taken for rubbish."""
     *old, new = (

@@ -11,20 +11,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 import raw
-from support import SETTINGS, Server, assert_error, backups_in, strays_in, wait_until
+from support import SETTINGS, Server, assert_error, backups_in, wait_until
 
 SCRIPTS = Path(sys.executable).parent
 CONF, APPLICATION = "-c python:backup_server.gunicorn_conf", "'backup_server:create_app()'"
 WAYS = {
     "python -m": f"exec {sys.executable} -m backup_server",
     "serve": f"exec {SCRIPTS}/portfolio-backup serve",
-    "gunicorn as shipped": f"exec {SCRIPTS}/gunicorn {CONF} {APPLICATION}",
     "gunicorn with own flags": f"exec {SCRIPTS}/gunicorn --no-control-socket -w 2 --threads 4"
     f' --bind "127.0.0.1:$PORT" {APPLICATION}',
 }
@@ -54,17 +52,13 @@ def run(command: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize("command", WAYS.values(), ids=WAYS)
 def test_however_it_is_started_it_works_and_ends_with_0(start_server, sample, command):
     server = start_server(command=shell(command), MAX_BODY_BYTES="1000000")
-    receipt = server.upload(sample, "?key=key-of-this-upload")
-    again = server.post("/api/backup?key=key-of-this-upload", sample)
-    assert (again.status, again.json) == (200, receipt)
+    receipt = server.upload(sample)
     document = server.get("/api/backup/latest")
     assert document.body == next(iter(backups_in(server.data_dir).values()))
-    assert server.get("/api/backup/latest", Range="bytes=5-9").body == document.body[5:10]
     assert server.request("HEAD", "/api/backup/latest").headers["Content-Length"]
     chosen = server.post("/api/restore", {"backupId": receipt["id"], "items": ["atoms"]})
     assert list(chosen.json["data"]) == ["atoms"]
     assert_error(server.post("/api/backup", b" " * 1_000_001), 413, "1000000")
-    assert_error(server.get("/api/nothing"), 404)
     assert server.request("DELETE", f"/api/backup/{receipt['id']}").json == {"deleted": True}
     assert server.stop() == 0
 
@@ -73,9 +67,7 @@ def test_however_it_is_started_it_works_and_ends_with_0(start_server, sample, co
     ("environ", "address", "workers"),
     [
         ({}, "127.0.0.1", min(2, len(os.sched_getaffinity(0)))),
-        ({"HOST": "0.0.0.0", "WEB_CONCURRENCY": "3"}, "127.0.0.1", 3),
         ({"HOST": "localhost", "GUNICORN_CMD_ARGS": "--workers 2"}, "127.0.0.1", 2),
-        ({"HOST": "[::1]", "WEB_CONCURRENCY": "1"}, "::1", 1),
         ({"HOST": "::", "WEB_CONCURRENCY": "3", "GUNICORN_CMD_ARGS": "-w1"}, "::1", 1),
     ],
 )
@@ -105,16 +97,12 @@ def test_an_address_that_cannot_be_had_is_one_line_at_once(start_server, tmp_pat
 @pytest.mark.parametrize(
     "command", [WAYS["python -m"], f"exec {SCRIPTS}/gunicorn -b 127.0.0.1:0 {APPLICATION}"]
 )
-@pytest.mark.parametrize(
-    ("variable", "value"),
-    [("MAX_BODY_BYTES", "50MB"), ("BACKUP_TOKEN", "pass word"), ("DATA_DIR", "/dev/null/data")],
-)
-def test_a_wrong_setting_stops_the_start_with_one_line(tmp_path, command, variable, value):
-    ended = run(command, tmp_path, **{variable: value})
+def test_a_wrong_setting_stops_the_start_with_one_line(tmp_path, command):
+    ended = run(command, tmp_path, BACKUP_TOKEN="pass word")
     assert ended.returncode != 0
     output = (ended.stdout + ended.stderr).splitlines()
     (line,) = (line for line in output if not line.startswith("["))  # the rest is gunicorn's log
-    assert line.startswith(variable)
+    assert line.startswith("BACKUP_TOKEN")
     assert "pass" not in line
     assert list(tmp_path.iterdir()) == []
 
@@ -132,7 +120,9 @@ def test_it_listens_on_a_unix_socket(tmp_path):
         assert server.stop() == 0
 
 
-def test_it_listens_on_a_socket_that_systemd_opened(start_server):
+def test_it_listens_on_a_socket_of_systemd_and_sighup_leaves_no_upload_without_an_answer(
+    start_server,
+):
     activate = f"""exec {sys.executable} -c '
 import os, socket, sys
 listener = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
@@ -141,10 +131,11 @@ os.set_inheritable(3, True)
 os.environ |= dict(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
 os.execv(sys.executable, [sys.executable, "-m", "backup_server"])'"""
     server = start_server(command=shell(activate))
-    assert server.upload({})
     with uploading(server) as ends:
-        server.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: server.log.count("Booting worker") >= 2 and ends.total() > 50)
+        for _ in range(2):
+            before = ends.total()
+            server.process.send_signal(signal.SIGHUP)
+            wait_until(lambda before=before: ends.total() > before + 60, 60)
     assert ends.keys() == {201}
 
 
@@ -183,18 +174,7 @@ def test_workers_that_end_after_so_many_requests_leave_no_upload_without_an_answ
     assert server.log.count("Booting worker") > 4
 
 
-def test_sighup_leaves_no_upload_without_an_answer(start_server):
-    server = start_server()
-    with uploading(server) as ends:
-        for _ in range(3):
-            before = ends.total()
-            server.process.send_signal(signal.SIGHUP)
-            wait_until(lambda before=before: ends.total() > before + 60, 60)
-    assert ends.keys() == {201}
-    assert server.log.count("Booting worker") >= 4
-
-
-@pytest.mark.parametrize("way", ["python -m", "serve", "gunicorn as shipped"])
+@pytest.mark.parametrize("way", ["python -m", "serve"])
 def test_sigusr2_starts_a_second_server_and_leaves_no_upload_without_an_answer(start_server, way):
     server = start_server(command=shell(WAYS[way]), WEB_CONCURRENCY="1")
     with uploading(server) as ends:
@@ -209,22 +189,18 @@ def test_sigusr2_starts_a_second_server_and_leaves_no_upload_without_an_answer(s
     wait_until(lambda: server.log.count("Shutting down") == 2)
 
 
-def begin(server: Server, stack: ExitStack, query: str = "", sent: int = 1000) -> socket.socket:
+def begin(server: Server, stack: ExitStack, sent: int = 1000) -> socket.socket:
     """Begin an upload and send only the first bytes of its body."""
-    connection = stack.enter_context(raw.connect(server))
-    head = raw.head(f"POST /api/backup{query}", f"Content-Length: {len(BODY)}")
-    connection.sendall(head + BODY[:sent])
-    return connection
+    head = raw.head("POST /api/backup", f"Content-Length: {len(BODY)}")
+    return stack.enter_context(raw.connect(server, head + BODY[:sent]))
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_sigterm_finishes_uploads_and_downloads_in_flight_and_exits_0(start_server, workers):
-    server = start_server(WEB_CONCURRENCY=workers)
+def test_sigterm_finishes_uploads_and_downloads_in_flight_and_exits_0(start_server):
+    server = start_server(WEB_CONCURRENCY="2")
     large = server.upload({"atoms": ["x" * 20_000_000]})
     with ExitStack() as stack:
-        uploads = [begin(server, stack, f"?key=upload-in-flight-{n}") for n in range(4)]
-        reader = stack.enter_context(raw.connect(server))
-        reader.sendall(raw.head(f"GET /api/backup/{large['id']}"))
+        uploads = [begin(server, stack) for _ in range(4)]
+        reader = stack.enter_context(raw.connect(server, raw.head("GET /api/backup/latest")))
         reader.recv(1, socket.MSG_PEEK)
         # A request behind the uploads was answered, so they have been accepted.
         assert server.get("/api/health", Connection="close").status == 200
@@ -260,20 +236,6 @@ main()'"""
     assert server.stop() == 0
 
 
-def test_of_uploads_with_one_key_at_the_same_moment_one_is_stored(start_server):
-    servers = [start_server(WEB_CONCURRENCY="2"), start_server()]  # on one directory
-    for round_ in range(5):
-
-        def upload(n: int, key: str = f"key-of-the-round-{round_}"):
-            return servers[n % 2].post(f"/api/backup?key={key}", {"atoms": [n]})
-
-        with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(upload, range(8)))
-        assert sorted(answer.status for answer in answers) == [200] * 7 + [201]
-        assert len({answer.body for answer in answers}) == 1
-        assert len(backups_in(servers[0].data_dir)) == round_ + 1
-
-
 # --- HTTP byte by byte ----------------------------------------------------------------------------
 
 HOST = b"Host: localhost\r\n"
@@ -298,12 +260,10 @@ ODD = {
     200: {
         "an absolute target": get(line=b"GET http://localhost/api/health HTTP/1.1\r\n"),
         "a forwarded host": get(b"X-Forwarded-Host: evil.example\r\n"),
-        "an upgrade to HTTP/2": get(b"Connection: Upgrade\r\nUpgrade: h2c\r\n"),
         "a GET with a body": get(TWO) + b"{}",
     },
     201: {
         "chunks": post(CHUNKED, CHUNKS),
-        "chunks in capitals": post(CODING + b"CHUNKED\r\n", CHUNKS),
         "a chunk with an extension": post(CHUNKED, b"2;a=b\r\n{}\r\n0\r\n\r\n"),
         "a trailer": post(CHUNKED, b"2\r\n{}\r\n0\r\nX: y\r\n\r\n"),
         "an expectation": post(b"Expect: 100-continue\r\n" + TWO),
@@ -311,14 +271,8 @@ ODD = {
     400: {
         "two lengths": post(TWO + LENGTH + b"3\r\n"),
         "one length twice": post(TWO * 2),
-        "a list of lengths": post(LENGTH + b"2, 2\r\n"),
         "a length and chunks": post(TWO + CHUNKED, CHUNKS),
         "a length with a plus": post(LENGTH + b"+2\r\n"),
-        "a negative length": post(LENGTH + b"-2\r\n"),
-        "a hexadecimal length": post(LENGTH + b"0x2\r\n"),
-        "an empty length": post(LENGTH + b"\r\n"),
-        "a length in Arabic digits": post(LENGTH + "٢\r\n".encode()),
-        "an underscore in a length": post(b"Content_Length: 2\r\n", b""),
         "no length": post(b"", b""),
         "chunked twice": post(CHUNKED * 2, CHUNKS),
         "a coding after chunked": post(CODING + b"chunked, identity\r\n", CHUNKS),
@@ -326,7 +280,6 @@ ODD = {
         "a blank before a colon": post(b"Transfer-Encoding : chunked\r\n", CHUNKS),
         "chunks in HTTP/1.0": post(CHUNKED, CHUNKS, b"1.0"),
         "a chunk of no size": post(CHUNKED, b"zz\r\n{}\r\n0\r\n\r\n"),
-        "a chunk of negative size": post(CHUNKED, b"-2\r\n{}\r\n0\r\n\r\n"),
         "a chunk without its end": post(CHUNKED, b"2\r\n{}0\r\n\r\n"),
         "a chunk longer than its size": post(CHUNKED, b"2\r\n{ }\r\n0\r\n\r\n"),
         "a long extension": post(CHUNKED, b"2;a=" + b"b" * 1_000_000 + b"\r\n{}\r\n0\r\n\r\n"),
@@ -334,13 +287,8 @@ ODD = {
         "no host": get(host=b""),
         "no host in HTTP/1.0": b"GET /api/backup/list HTTP/1.0\r\n\r\n",
         "two hosts": get(b"Host: evil.example\r\n"),
-        "two hosts in one": get(host=b"Host: localhost, evil.example\r\n"),
         "a host with a user": get(host=b"Host: localhost@evil.example\r\n"),
-        "HTTP/2's preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         "TLS": bytes.fromhex("16030100f1010000ed0303") + bytes(200) + b"\r\n\r\n",
-        "PROXY": b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" + get(),
-        "a method of no token": get(line=b"G@T /api/backup/list HTTP/1.1\r\n"),
-        "a NUL in a path": get(line=b"GET /api/backup/\0 HTTP/1.1\r\n"),
         "a NUL in a header": get(b"X: a\0b\r\n"),
         "a header without a colon": get(b"nonsense\r\n"),
         "a folded header": get(b"X: a\r\n b\r\n"),
@@ -351,25 +299,22 @@ ODD = {
         "an asterisk": get(line=b"OPTIONS * HTTP/1.1\r\n"),
         "another host for a path": get(line=b"GET //evil.example/api HTTP/1.1\r\n"),
     },
-    413: {"a length beyond any integer": post(LENGTH + b"9" * 30 + b"\r\n")},
+    413: {
+        "a length over the limit": post(LENGTH + b"52428801\r\n", b""),
+        "a length beyond any integer": post(LENGTH + b"9" * 30 + b"\r\n", b""),
+    },
     414: {"a long target": get(line=b"GET /%s HTTP/1.1\r\n" % (b"a" * 100_000))},
     415: {"a coding besides chunks": post(CODING + b"gzip, chunked\r\n", CHUNKS)},
     417: {"an unknown expectation": post(b"Expect: wonders\r\n" + TWO)},
-    431: {
-        "a header of 100 KB": get(b"X: " + b"a" * 100_000 + b"\r\n"),
-        "headers without an end": LIST + HOST + b"X: a\r\n" * 200_000,
-    },
+    431: {"headers without an end": LIST + HOST + b"X: a\r\n" * 200_000},
     501: {"an unknown coding": post(CODING + b"xchunked\r\n", CHUNKS)},
 }
 # Broken off by a client that stays to listen: one 400, or no answer.
 BROKEN_OFF = {
-    "an empty line": b"\r\n\r\n",
-    "half a request line": b"GET /api/ba",
     "half a head": LIST + b"Host: loc",
     "a body that is too short": post(LENGTH + b"20\r\n"),
     "a chunk that is too short": post(CHUNKED, b"20\r\n{}"),
     "no last chunk": post(CHUNKED, b"2\r\n{}\r\n"),
-    "no end after the last chunk": post(CHUNKED, b"2\r\n{}\r\n0\r\n"),
     "a chunk larger than any body": post(CHUNKED, b"f" * 20 + b"\r\n{}\r\n0\r\n\r\n"),
 }
 
@@ -382,12 +327,7 @@ def is_refusal(answer) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("status", "sent"),
-    [
-        pytest.param(status, sent, id=name)
-        for status, cases in ODD.items()
-        for name, sent in cases.items()
-    ],
+    ("status", "sent"), [(status, sent) for status in ODD for sent in ODD[status].values()]
 )
 def test_odd_http_is_understood_or_refused_once(server, status, sent):
     before = backups_in(server.data_dir)
@@ -434,44 +374,28 @@ def test_a_request_inside_a_refused_body_is_not_carried_out(server, headers, sta
     assert backup_id in server.listed()
 
 
+PIECE = b"x" * 1_000_000
+
+
+@pytest.mark.parametrize(("line", "status"), [("X: y", 413), ("Origin: https://evil.example", 403)])
 @pytest.mark.parametrize(
-    ("lines", "status"),
+    ("framing", "piece", "end"),
     [
-        ("", 413),
-        ("Content-Type: application/xml", 415),
-        ("Host: evil.example", 400),
-        ("Origin: https://evil.example", 403),
+        ("Content-Length: 60000000", PIECE, b""),
+        ("Transfer-Encoding: chunked", b"f4240\r\n%s\r\n" % PIECE, b"0\r\n\r\n"),
     ],
+    ids=["length", "chunks"],
 )
-@pytest.mark.parametrize("framing", ["length", "chunks"])
-def test_a_refusal_is_read_by_a_client_that_is_still_sending(server, lines, status, framing):
-    piece = b"x" * 1_000_000
-    chunk = b"%x\r\n%s\r\n" % (len(piece), piece)
-    count = 60 if status == 413 else 10
-    with raw.connect(server) as connection:
-        coding = f"Content-Length: {count * len(piece)}"
-        if framing == "chunks":
-            coding = "Transfer-Encoding: chunked"
-        connection.sendall(raw.head("POST /api/backup", *lines.splitlines(), coding))
-        for _ in range(count):  # a reset would raise here, or below
-            connection.sendall(piece if framing == "length" else chunk)
-        if framing == "chunks":
-            connection.sendall(b"0\r\n\r\n")
+def test_a_refusal_is_read_by_a_client_that_is_still_sending(
+    server, line, status, framing, piece, end
+):
+    with raw.connect(server, raw.head("POST /api/backup", line, framing)) as connection:
+        for _ in range(60):  # a reset would raise here, or below
+            connection.sendall(piece)
+        connection.sendall(end)
         assert_error(raw.receive(connection), status)
         connection.sendall(raw.head("GET /api/health"))
         assert raw.receive(connection).status == 200, "the connection goes on"
-
-
-def test_a_client_that_asks_first_is_told_to_go_on_or_that_it_is_too_large(server):
-    with raw.connect(server) as connection:
-        lines = ("Content-Length: 2", "Expect: 100-continue")
-        connection.sendall(raw.head("POST /api/backup", *lines))
-        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
-        connection.sendall(b"{}")
-        assert raw.receive(connection).status == 201
-    with raw.connect(server) as connection:
-        connection.sendall(raw.head("POST /api/backup", "Content-Length: 52428801"))
-        assert_error(raw.receive(connection), 413, "52428800")
 
 
 # --- slow clients ---------------------------------------------------------------------------------
@@ -498,13 +422,15 @@ def is_over(connection: socket.socket) -> bool:
 def test_a_body_that_stalls_is_a_408_and_stored_nothing(impatient):
     with ExitStack() as stack:
         stalled = [begin(impatient, stack, sent=sent) for sent in (0, 1, 150_000)]
-        stalled.append(stack.enter_context(raw.connect(impatient)))
-        stalled[-1].sendall(raw.head("POST /api/restore", "Transfer-Encoding: chunked") + b"9\r\n{")
+        sent = raw.head("POST /api/restore", "Transfer-Encoding: chunked") + b"9\r\n{"
+        stalled.append(stack.enter_context(raw.connect(impatient, sent)))
         for connection in stalled:
             assert_error(raw.receive(connection), 408, "send it again")
             assert is_over(connection)
+        begin(impatient, stack)  # keeps it from ending for no longer
+        assert impatient.get("/api/health", Connection="close").status == 200
+        assert impatient.stop() == 0
     assert backups_in(impatient.data_dir) == {}
-    assert strays_in(impatient.data_dir) == []
     assert "Traceback" not in impatient.log
 
 
@@ -515,11 +441,9 @@ def test_clients_that_stall_elsewhere_are_dropped_and_fill_no_log(impatient):
             b"GET /api/health HTTP/1.1\r\nHost: ",
             raw.head("POST /api/nothing", "Content-Length: 9") + b"{",
         ):
-            connection = stack.enter_context(raw.connect(impatient, timeout=10))
-            connection.sendall(sent)
-            assert is_over(connection)
-        reader = stack.enter_context(raw.connect(impatient))
-        reader.sendall(raw.head("GET /api/backup/latest"))
+            assert is_over(stack.enter_context(raw.connect(impatient, sent, timeout=10)))
+        sent = raw.head("GET /api/backup/latest")
+        reader = stack.enter_context(raw.connect(impatient, sent))
         time.sleep(3)  # it takes nothing
         assert is_over(reader)
     assert "Traceback" not in impatient.log
@@ -529,8 +453,8 @@ def test_a_client_that_is_slow_but_never_stalls_is_served(impatient):
     impatient.upload({"atoms": ["x" * 9_000_000]})
     with ExitStack() as stack:
         upload = begin(impatient, stack)
-        reader = stack.enter_context(raw.connect(impatient))
-        reader.sendall(raw.head("GET /api/backup/latest"))
+        sent = raw.head("GET /api/backup/latest")
+        reader = stack.enter_context(raw.connect(impatient, sent))
         received = 0
         for n in range(8):
             time.sleep(0.3)
@@ -540,16 +464,6 @@ def test_a_client_that_is_slow_but_never_stalls_is_served(impatient):
         assert raw.receive(upload).status == 201
         while received < 9_000_000:
             received += len(reader.recv(1_000_000))
-
-
-def test_a_stalled_upload_does_not_keep_the_server_from_ending(impatient):
-    with ExitStack() as stack:
-        connection = begin(impatient, stack)
-        assert impatient.get("/api/health", Connection="close").status == 200
-        impatient.process.terminate()
-        assert_error(raw.receive(connection), 408)
-        assert impatient.process.wait(20) == 0
-    assert backups_in(impatient.data_dir) == {}
 
 
 # --- the log --------------------------------------------------------------------------------------
@@ -562,24 +476,17 @@ def test_there_is_one_line_a_request_and_one_a_stored_or_deleted_backup(start_se
     receipt = server.upload(sample, **token)
     path = f"/api/backup/{receipt['id']}"
     answers = {
-        f"GET {path} 200": server.get(path, **token),
         f"GET {path} 206": server.get(path, Range="bytes=0-99", **token),
         f"HEAD {path} 200": server.request("HEAD", path, **token),
-        "GET /api/backup/list?limit=7 200": server.get("/api/backup/list?limit=7", **token),
         f"DELETE {path} 200": server.request("DELETE", path, **token),
         "GET /api/backup/latest 401": server.get("/api/backup/latest"),
-        "POST /api/backup 400": server.post("/api/backup", b"nonsense", **token),
     }
     for start, answer in answers.items():
         wait_until(lambda start=start: start in server.log)
         (line,) = (line for line in server.log.splitlines() if line.startswith(start))
         assert re.fullmatch(rf"{re.escape(start)} {len(answer.body)} \d+", line)
-    stored, deleted = (
-        [line for line in server.log.splitlines() if word in line]
-        for word in (" stored ", " deleted ")
-    )
-    assert [line[24:] for line in stored] == [f"stored {receipt['id']} {receipt['size']} bytes"]
-    assert [line[24:] for line in deleted] == [f"deleted {receipt['id']}"]
+    own = [line[24:] for line in server.log.splitlines() if line[:2] == "20"]
+    assert own == [f"stored {receipt['id']} {receipt['size']} bytes", f"deleted {receipt['id']}"]
     assert "s3cret" not in server.log
     assert "czNjcmV0" not in server.log
 
@@ -587,13 +494,10 @@ def test_there_is_one_line_a_request_and_one_a_stored_or_deleted_backup(start_se
 @pytest.mark.parametrize(
     "path",
     [
-        *(
-            b"x%0aGET%20/forged%20200%201%201",
-            b"x%0d%0aforged",
-            b"x%1b[2Jforged",
-            b"x\x1b[2Jforged",
-        ),
-        *(b"x\x0bforged", b"x\x7fforged", b"x\xc2\x85forged", b"x\xe2\x80\xa8forged"),
+        b"x%0d%0aGET%20/forged%20200%201%201",
+        b"x%1b[2Jforged",
+        b"x\x0bforged",
+        b"x\xe2\x80\xa8forged",
     ],
 )
 def test_nothing_in_an_address_forges_a_line_or_drives_a_terminal(server, path):

@@ -8,12 +8,12 @@ one it is parsed whole. It is never mapped: a disk that fails under a mapping ki
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 from . import checksum, document, rawjson
 from .errors import DamagedBackup, UnusableBase
-from .rawjson import Text
-from .upload import CATEGORIES, introduction
+from .upload import CATEGORIES, Part, Piece, introduction
 
 #: Held while much of a base is in memory: a category, or a file without a SHA-256.
 one_at_a_time = threading.Lock()
@@ -22,33 +22,27 @@ _CHUNK = 256 * 1024
 
 
 class Base:
-    """The file of a base, open for as long as it is copied from, and not to be trusted unchecked.
+    """The file of a base, open for as long as it is copied from.
 
-    ``places`` says where the members of its data lie: of a category the array, of another member
-    the name as well. The others are told apart only if that is asked for; else the place of all of
-    them has the name None.
+    ``categories`` says where in the file the arrays lie, ``others`` where the other members do:
+    each of its slices has one or more of them, with their names.
     """
 
-    def __init__(self, file: BinaryIO, by_name: bool):
-        """Read where in the file what lies; raise UnusableBase, DamagedBackup or InvalidBackup."""
+    def __init__(self, file: BinaryIO):
+        """Check and read a file; raise UnusableBase, DamagedBackup or InvalidBackup."""
         self._descriptor = file.fileno()
-        try:
+        with _translate_os_errors():
             self._size = os.fstat(self._descriptor).st_size
-        except OSError as error:
-            raise _unreadable(error) from error
-        self.places: dict[str | None, slice] = {}
-        self._start = start = self.read(slice(0, min(document.HEAD_BYTES, self._size)))
+        self.categories: dict[str, slice] = {}
+        self.others: list[slice] = []
+        start = self.read(slice(0, min(document.HEAD_BYTES, self._size)))
         if document.has_head(start):
+            checksum.check(self.copy(slice(0, self._size)))
             self.head = document.read_head(start, self._size)
-            if self._locate(by_name):
+            if self._locate():
                 return
         with one_at_a_time:
             self._parse()
-
-    def check(self) -> None:
-        """Compare the file with its SHA-256, if it has one; raise UnusableBase or DamagedBackup."""
-        if document.has_head(self._start):  # any other file was checked when it was parsed
-            checksum.check(self.copy(slice(0, self._size)))
 
     def copy(self, place: slice) -> Iterator[bytes]:
         """Yield what lies at a place, in chunks; raise UnusableBase if it cannot be read."""
@@ -57,51 +51,67 @@ class Base:
 
     def read(self, place: slice) -> bytes:
         """Return what lies at a place; raise UnusableBase if it cannot be read."""
-        try:
+        with _translate_os_errors():
             text = os.pread(self._descriptor, place.stop - place.start, place.start)
-        except OSError as error:
-            raise _unreadable(error) from error
         if len(text) < place.stop - place.start:
             raise UnusableBase("The base is damaged: it has lost its end")
         return text
 
-    def _locate(self, by_name: bool) -> bool:
+    def others_by_name(self) -> dict[str, bytes]:
+        """Return the text of each of the other members, with its name."""
+        text = b"{%s}" % b",".join(map(self.read, self.others))
+        found = rawjson.members(text)
+        return {name: text[place.name.start : place.value.stop] for name, place in found.items()}
+
+    def part(self, pieces: list[Piece | slice]) -> Part:
+        """Return a text that is made of pieces and of places in this file."""
+        sizes = (p.stop - p.start if isinstance(p, slice) else len(p) for p in pieces)
+        return Part(sum(sizes), _Pieces(self, pieces))
+
+    def _locate(self) -> bool:
         """Find the members by the head; return False if the data is not written as it is now."""
-        position = self.head.data_start
+        categories, end = {}, self.head.data_start
         for name in CATEGORIES:
-            at, length = self.head.part(name)
-            written = introduction(name)
-            end = position + len(written)
-            if at != end or self.read(slice(position, end)) != written:
+            start, length = self.head.part(name)
+            if start != end + len(introduction(name)):
                 return False
-            position = at + length
-            self.places[name] = slice(at, position)
-        others = slice(position, self.head.data_start + self.head.layout.data[1] - 1)
-        if by_name:
-            self._add_members(b"{" + self.read(others)[1:] + b"}", position)
-        elif position < others.stop:
-            self.places[None] = slice(position + 1, others.stop)
+            end = start + length
+            categories[name] = slice(start, end)
+        self.categories = categories
+        others = slice(end + len(b","), self.head.data_start + self.head.layout.data[1] - len(b"}"))
+        self.others = [others] if others.start < others.stop else []
         return True
 
     def _parse(self) -> None:
-        try:
+        with _translate_os_errors():
             text = document.read_whole(self._descriptor, self._size)
-        except OSError as error:
-            raise _unreadable(error) from error
         checksum.check([text])
-        self.head = head = document.read_head(text, self._size)
-        data = slice(head.data_start, head.data_start + head.layout.data[1])
-        self.places = {}
-        self._add_members(memoryview(text)[data], data.start)
-        for name in self.places.keys() & set(CATEGORIES):
-            if text[self.places[name]][:1] != b"[":
+        self.head = document.read_head(text, self._size)
+        start, length = self.head.data_start, self.head.layout.data[1]
+        for name, (key, value) in rawjson.members(memoryview(text)[start:][:length]).items():
+            if name not in CATEGORIES:
+                self.others.append(slice(start + key.start, start + value.stop))
+            elif text[start + value.start] == ord("["):
+                self.categories[name] = slice(start + value.start, start + value.stop)
+            else:
                 raise DamagedBackup(f"Its {name} are no array.")
 
-    def _add_members(self, text: Text, start: int) -> None:
-        for name, member in rawjson.members(text).items():
-            first = member.value if name in CATEGORIES else member.name
-            self.places[name] = slice(start + first.start, start + member.value.stop)
+
+class _Pieces:
+    """Pieces, and places in a base's file from which to copy others."""
+
+    def __init__(self, base: Base, pieces: list[Piece | slice]):
+        self._base = base
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[Piece]:
+        for piece in self._pieces:
+            yield from self._base.copy(piece) if isinstance(piece, slice) else [piece]
 
 
-def _unreadable(error: OSError) -> UnusableBase:
-    return UnusableBase(f"The base cannot be read: {error.strerror}")
+@contextmanager
+def _translate_os_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UnusableBase(f"The base cannot be read: {error.strerror}") from error

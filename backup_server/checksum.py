@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable
+from itertools import chain
 
 from . import rawjson
 from .document import DIGITS, head_text
@@ -13,23 +14,15 @@ from .upload import Piece
 _SHA256 = re.compile(rb'"[0-9a-f]{64}"')
 
 
-class Digest:
-    """The SHA-256 of a document without its own digits, which the first piece holds."""
-
-    def __init__(self, digits_at: int):
-        self._skipped: slice | None = slice(digits_at, digits_at + DIGITS)
-        self._hash = hashlib.sha256()
-
-    def update(self, piece: Piece) -> None:
-        """Go on with what follows."""
-        if self._skipped:
-            self._hash.update(piece[: self._skipped.start])
-            piece, self._skipped = memoryview(piece)[self._skipped.stop :], None
-        self._hash.update(piece)
-
-    def digits(self) -> bytes:
-        """Return the digits."""
-        return self._hash.hexdigest().encode()
+def digits(pieces: Iterable[Piece], digits_at: int) -> bytes:
+    """Return the digits for a document whose first piece has them, or room for them, there."""
+    pieces = iter(pieces)
+    first = memoryview(next(pieces))
+    digest = hashlib.sha256(first[:digits_at])
+    digest.update(first[digits_at + DIGITS :])
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest().encode()
 
 
 def check(pieces: Iterable[Piece]) -> bool:
@@ -42,11 +35,7 @@ def check(pieces: Iterable[Piece]) -> bool:
     place = _digits_at(first)
     if place is None:
         return False
-    digest = Digest(place)
-    digest.update(first)
-    for piece in pieces:
-        digest.update(piece)
-    if digest.digits() != first[place : place + DIGITS]:
+    if digits(chain([first], pieces), place) != first[place : place + DIGITS]:
         raise DamagedBackup("Its bytes do not match its SHA-256.")
     return True
 

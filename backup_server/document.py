@@ -14,7 +14,7 @@ it, too. A file in another form, of the Express server or edited by hand, is par
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from typing import NamedTuple
 
@@ -33,8 +33,6 @@ DIGITS = 64
 LARGEST_EXPRESS = 512 * 1024 * 1024
 
 _DATA = b'\n"data":'
-_CHUNK = 64 * 1024
-_OF_OTHERS = ("id", "timestamp", "clientTimestamp", "key", "base", "deviceId", "device")
 Layout = msgspec.defstruct(
     "Layout", [(name, tuple[int, int]) for name in ("data", *CATEGORIES)], module=__name__
 )
@@ -53,7 +51,7 @@ class Rendered(NamedTuple):
     """A document to be stored: its bytes, with zeros where the digits of its SHA-256 go.
 
     ``pieces`` can be read once. The digits' place, ``digits_at``, is in the first of them;
-    :class:`.checksum.Digest` computes the digits.
+    :func:`.checksum.digits` computes them.
     """
 
     receipt: Receipt
@@ -102,6 +100,9 @@ class Head(msgspec.Struct, rename="camel"):
         return entry | _given(deviceId=self.device_id, device=self.device)
 
 
+_head_decoder = msgspec.json.Decoder(Head)
+
+
 def render(upload: Upload, backup_id: str, timestamp: str, key: str | None) -> Rendered:
     """Turn an upload into the document to be stored under this id."""
     layout = upload.layout()
@@ -119,7 +120,7 @@ def render(upload: Upload, backup_id: str, timestamp: str, key: str | None) -> R
     start = before + b"0" * DIGITS + b'",' + _DATA
     end = b"}\n"
     size = len(start) + sum(layout["data"]) + len(end)
-    pieces = _joined(chain([start], upload.pieces(), [end]))
+    pieces = chain([start], upload.pieces(), [end])
     return Rendered(Receipt(backup_id, now, size, upload.counts), pieces, len(before))
 
 
@@ -151,9 +152,6 @@ def read_whole(descriptor: int, size: int) -> bytes:
     """Read a file of so many bytes that has no head; raise DamagedBackup if it cannot be one."""
     if size > LARGEST_EXPRESS:
         raise DamagedBackup(f"It has no head, and {size} bytes: no Express server wrote that.")
-    # Its end first: a file that lost it, or has a wrong one, may be large.
-    if not os.pread(descriptor, _CHUNK, max(0, size - _CHUNK)).rstrip().endswith(b"}"):
-        raise DamagedBackup("It does not end like a backup.")
     # Read, not mapped: a mapped file that fails to be read kills the process (SIGBUS).
     return os.pread(descriptor, size, 0)
 
@@ -162,27 +160,12 @@ def _given(**members: str | None) -> dict[str, str]:
     return {name: value for name, value in members.items() if value is not None}
 
 
-def _joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """Join small pieces, since each that is written is a system call."""
-    waiting, size = [], 0
-    for piece in pieces:
-        if size and size + len(piece) > _CHUNK:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-        if len(piece) > _CHUNK:
-            yield piece
-        else:
-            waiting.append(piece)
-            size += len(piece)
-    yield b"".join(waiting)
-
-
 def _own_head(text: bytes, end: int, size: int) -> Head:
     try:
         text.decode()  # msgspec does not look at what it leaves as JSON text
     except UnicodeDecodeError as error:
         raise DamagedBackup(f"Its head is not valid UTF-8 (byte {error.start}).") from error
-    head = _decode_head(text)
+    head = rawjson.read(text, _head_decoder.decode)
     head.data_start = end + len(_DATA)
     head.size = head.data_start + sum(head.layout.data) + len(b"}\n")
     if head.size != size:
@@ -196,20 +179,6 @@ def _own_head(text: bytes, end: int, size: int) -> Head:
     return head
 
 
-def _decode_head(text: bytes) -> Head:
-    try:
-        return msgspec.json.decode(text, type=Head)
-    except msgspec.DecodeError:
-        # Half an emoji in the client's own time, from before that was refused.
-        member = rawjson.members(text).get("clientTimestamp")
-        if not member:
-            raise
-        place = member.value
-        head = msgspec.json.decode(text[: place.start] + b"0" + text[place.stop :], type=Head)
-        head.client_timestamp = msgspec.Raw(text[place])
-        return head
-
-
 def _head_of_other(text: Text, size: int) -> Head:
     """Make up a head for a file in another form: the Express server wrote only id, times, data."""
     view, outer = memoryview(text), rawjson.members(text)
@@ -219,7 +188,8 @@ def _head_of_other(text: Text, size: int) -> Head:
     data = view[outer["data"].value]
     places = {name: _place(member) for name, member in rawjson.members(data).items()}
     layout = {name: places.get(name, (0, 0)) for name in CATEGORIES}
-    head = {name: msgspec.Raw(view[outer[name].value]) for name in _OF_OTHERS if name in outer}
+    known = [name for name in Head.__struct_encode_fields__ if name in outer]
+    head = {name: msgspec.Raw(view[outer[name].value]) for name in known}
     arrays = {name: data[start : start + length] for name, (start, length) in layout.items()}
     head["counts"] = {
         name: rawjson.count(name, array) if array[:1] == b"[" else 0
@@ -227,7 +197,7 @@ def _head_of_other(text: Text, size: int) -> Head:
     }
     head["layout"] = {"data": (0, len(data)), **layout}
     head |= {"dataStart": outer["data"].value.start, "size": size}
-    return _decode_head(msgspec.json.encode(head))
+    return rawjson.read(msgspec.json.encode(head), _head_decoder.decode)
 
 
 def _place(member: Member) -> tuple[int, int]:

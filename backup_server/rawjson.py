@@ -59,7 +59,7 @@ def members(text: Text) -> dict[str, Member]:
     """
     _check_utf8(memoryview(text))
     try:
-        lengths = _read(text, _lengths_of_values)
+        lengths = read(text, _lengths_of_values)
     except msgspec.ValidationError as error:
         raise InvalidBackup("The body must be a JSON object.") from error
     except msgspec.DecodeError as error:
@@ -81,7 +81,7 @@ def items(array: Text) -> list[slice]:
 
     Raises InvalidBackup if they are nested too deep.
     """
-    values = _read(array, _array_decoder.decode)
+    values = read(array, _array_decoder.decode)
     places, position = [], _BEGIN_ARRAY.match(array).end()
     for value in values:
         places.append(slice(position, position + len(memoryview(value))))
@@ -98,7 +98,7 @@ def count(name: str, value: Text, most: float = math.inf) -> int:
     if value[:1] != b"[":
         raise InvalidBackup(f"The member {name} must be an array.")
     too_many = InvalidBackup(f"The member {name} has more than {most} items.")
-    number = _read(value, lambda text: _count(text, most, too_many))
+    number = read(value, lambda text: _count(text, most, too_many))
     if number > most:
         raise too_many
     return number
@@ -113,8 +113,11 @@ def has_half_pair(value: Text) -> bool:
     return False
 
 
-def _read(text: Text, read: Callable[[Text | bytearray], Result]) -> Result:
-    """Read a text, or, if it has half pairs, a copy with other characters in their places."""
+def read(text: Text, read: Callable[[Text | bytearray], Result]) -> Result:
+    """Read a text, or, if it has half pairs, a copy with other characters in their places.
+
+    Raises what ``read`` does, and InvalidBackup for what is nested too deep.
+    """
     try:
         try:
             return read(text)

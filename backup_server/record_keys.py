@@ -6,7 +6,7 @@ written alike.
 """
 
 import json
-from typing import NamedTuple
+import math
 
 import msgspec
 
@@ -32,17 +32,10 @@ _decoders = {
 }
 
 
-class Number(NamedTuple):
-    """A key that is a number, as text: 1, 1.0 and 1e0 are one key, 1 and "1" are two.
-
-    Not as a number, whose hash everybody can compute: 20,000 keys that were chosen to have the same
-    hash kept a processor busy for a minute.
-    """
-
-    text: str
-
-
-Key = str | Number
+#: A string as its characters after a quotation mark, a number as text: 1, 1.0 and 1e0 are one key,
+#: 1 and "1" are two. Never as a number, whose hash everybody can compute: 20,000 keys that were
+#: chosen to have the same hash kept a processor busy for a minute.
+Key = str
 
 
 def keys_of(array: Text, places: list[slice], field: str) -> list[Key | None]:
@@ -63,18 +56,16 @@ def read_key(text: memoryview) -> Key | None:
     """Read a JSON text that is a key; None if it is neither a string nor a number."""
     written = str(text, "utf-8")
     if written[:1] == '"':
-        return json.loads(written) if "\\" in written else written[1:-1]
-    if written.isdigit() and len(written) < 16:  # as most are
-        return Number(written)
+        return '"' + json.loads(written)
     if not written or written[0] not in "-0123456789":
         return None
-    number = json.loads(written) if len(written) <= _LONGEST_NUMBER else float("inf")
+    number = json.loads(written) if len(written) <= _LONGEST_NUMBER else math.inf
     if abs(number) > _EXACT:
-        return Number(written)
-    return Number(str(int(number)) if number == int(number) else repr(number))
+        return written
+    return str(int(number)) if number == int(number) else repr(number)
 
 
 def show(key: Key) -> str:
     """Return a key as an error shows it."""
-    text = json.dumps(key) if isinstance(key, str) else key.text
+    text = json.dumps(key[1:]) if key[0] == '"' else key
     return text if len(text) <= 80 else f"{text[:80]}…"

@@ -14,20 +14,20 @@ not done: locking against programs that change the directory behind the server's
 
 import logging
 import os
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from . import document, durable, ids, keys
-from .checksum import Digest
+from . import checksum, document, durable, ids, keys
 from .document import Head, Receipt, Rendered
 from .durable import Directory, NameTaken, translate_os_errors
 from .errors import BackupError, DamagedBackup, Unavailable, UnknownBackup, UnusableBase
 from .heads import Heads
 from .health import Health
-from .upload import Upload
+from .upload import Piece, Upload
 
 log = logging.getLogger("backup_server")
 
@@ -216,8 +216,12 @@ def _write_id(descriptor: int, backup_id: str) -> None:
 
 
 def _write_document(descriptor: int, content: Rendered) -> None:
-    digest = Digest(content.digits_at)
-    for piece in content.pieces:
+    written = _written(descriptor, content.pieces)
+    os.pwrite(descriptor, checksum.digits(written, content.digits_at), content.digits_at)
+
+
+def _written(descriptor: int, pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Yield each of the pieces once it is written."""
+    for piece in pieces:
         durable.write(descriptor, piece)
-        digest.update(piece)
-    os.pwrite(descriptor, digest.digits(), content.digits_at)
+        yield piece

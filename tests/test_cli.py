@@ -18,6 +18,7 @@ from backup_server import __version__
 from backup_server.ids import file_name
 
 EXPRESS = ROOT / "tests" / "samples" / "express-data"
+TOO_EARLY = "It cannot be read: The body is not valid JSON: it ends too early (byte 1)."
 OURS = ["2027-03-01T12-00-00", "2027-03-02T12-00-00"]
 
 
@@ -76,7 +77,7 @@ def test_list_prints_what_is_stored_newest_first_with_a_column_of_several_device
     write_backup(directory, datetime(2027, 3, 3, 12, tzinfo=UTC), {}, **PHONE)
     (directory / file_name(OURS[0])).write_bytes(b"{")
     lines = [re.split(r"  +", line) for line in run(directory, "list").stdout.splitlines()]
-    assert lines.pop(2) == [OURS[0], "damaged: It does not end like a backup."]
+    assert lines.pop(2) == [OURS[0], f"damaged: {TOO_EARLY}"]
     assert [line[2] for line in lines] == ["Phone", *["(no device)"] * 4]
 
 
@@ -84,7 +85,7 @@ def test_list_as_json_is_what_the_api_lists_and_what_is_damaged(directory, clien
     write_backup(directory, datetime(2027, 3, 3, tzinfo=UTC), **PHONE)
     (directory / file_name(OURS[0])).write_bytes(b"{")
     document = json.loads(run(directory, "list", "--json").stdout)
-    assert document["damaged"] == [{"id": OURS[0], "error": "It does not end like a backup."}]
+    assert document["damaged"] == [{"id": OURS[0], "error": TOO_EARLY}]
     listed = client.get("/api/backup/list").json["backups"]
     for backup in listed:
         backup.pop("clientTimestamp")

@@ -179,7 +179,7 @@ def test_the_time_is_the_change_s_or_the_server_s_and_never_the_base_s():
 
 
 @given(cases())
-@settings(max_examples=25)
+@settings(max_examples=20)
 def test_a_changed_base_is_to_the_byte_what_a_whole_upload_of_the_changed_state_is(case):
     base, whole = stored(case.base.encode()), stored(case.whole.encode())
     for document in (base, in_another_form(oracle.members(base)["data"][1])):

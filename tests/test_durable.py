@@ -14,15 +14,8 @@ from errno import EACCES, EDQUOT, EIO, EMFILE, ENOENT, ENOLCK, ENOSPC, EROFS, ES
 import pytest
 from support import backups_in, strays_in
 
-from backup_server import durable
+from backup_server import durable, errors
 from backup_server.durable import Directory
-from backup_server.errors import (
-    BackupError,
-    NoRoom,
-    Unavailable,
-    UnknownBackup,
-    UnusableBase,
-)
 from backup_server.ids import file_name
 from backup_server.storage import Storage
 from backup_server.upload import check_upload
@@ -132,7 +125,7 @@ def test_a_call_that_fails_is_an_error_and_leaves_nothing_behind(
         descriptors, hits = open_files(), fail(name, code, nth)
         try:
             result = operate(storage, old)
-        except BackupError as raised:
+        except errors.BackupError as raised:
             error = raised
         monkeypatch.undo()
         if not hits:
@@ -145,8 +138,8 @@ def test_a_call_that_fails_is_an_error_and_leaves_nothing_behind(
         after = backups_in(storage.directory)
         new, gone = dict(after.items() - before.items()), before.items() - after.items()
         if error:
-            unknown = (UnknownBackup, UnusableBase) if code == ENOENT else ()
-            kind = NoRoom if code in (ENOSPC, EDQUOT) else (Unavailable, *unknown)
+            unknown = (errors.UnknownBackup, errors.UnusableBase) if code == ENOENT else ()
+            kind = errors.NoRoom if code in (ENOSPC, EDQUOT) else (errors.Unavailable, *unknown)
             assert isinstance(error, kind)
             assert str(error).endswith(".")
             # With a key it stays once it has its name: a retry may have been answered.
@@ -193,7 +186,7 @@ def test_a_lost_directory_is_a_503_until_it_is_back(storage, monkeypatch, operat
     if kind == "gone":
         path.rmdir()
     for _ in range(2):
-        with pytest.raises(Unavailable, match=r"storage directory|not the directory"):
+        with pytest.raises(errors.Unavailable, match=r"storage directory|not the directory"):
             operate(storage, old)
     monkeypatch.undo()
     assert backups_in(aside or path) == before
@@ -219,7 +212,7 @@ def test_a_directory_replaced_before_the_answer_gets_a_503_and_no_backup(
             replace(storage.directory)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(Unavailable, match="not the directory"):
+    with pytest.raises(errors.Unavailable, match="not the directory"):
         OPERATIONS[operation](storage, old)
     storage.directory.rmdir()  # it is empty
     storage.directory.with_name("aside").rename(storage.directory)
@@ -248,7 +241,7 @@ def test_a_directory_that_fails_under_its_descriptor_is_opened_anew(storage, fai
     assert set(backups_in(storage.directory)) < set(directory.names())
 
 
-# --- many at once ---------------------------------------------------------------------------------
+# --- listing, sweeping and making it --------------------------------------------------------------
 
 
 def test_listings_at_once_are_each_complete(tmp_path):
@@ -272,9 +265,6 @@ def test_a_sweep_spares_what_is_being_written_and_removes_what_was_left(tmp_path
         left = {".upload-notes", ".upload-00000000.tmp"}
         assert set(os.listdir(tmp_path)) == {name} | left
     assert set(os.listdir(tmp_path)) == left
-
-
-# --- making it ------------------------------------------------------------------------------------
 
 
 def test_a_directory_is_synced_into_the_one_above_be_it_new_or_not(tmp_path, monkeypatch):

@@ -79,8 +79,8 @@ def predecessors(backups: Sequence[Backup]) -> dict[str, Backup]:
     for backup in backups:
         if backup.damage:
             continue
-        before = of_series.get(backup.device_id) or of_name.get(backup.device)
-        if before := before or of_series.get(None):
+        same_device = of_series.get(backup.device_id) or of_name.get(backup.device)
+        if before := same_device or of_series.get(None):
             found[backup.id] = before
         of_series[backup.device_id] = backup
         if backup.device:

@@ -90,7 +90,6 @@ def test_any_other_host_is_a_400_that_names_the_setting(make_client, environ, ho
 
 @pytest.mark.parametrize("name", ["X_Forwarded_Host", "Forwarded", "X_Host", "X_Original_Host"])
 def test_other_headers_that_tell_a_host_are_not_asked(client, name):
-    assert client.get("/api/backup/list", **{name: "evil.example"}).status == 200
     headers = {name: "localhost", "Host": "evil.example"}
     assert_error(client.get("/api/backup/list", **headers), 400, "TRUSTED_HOSTS")
 

@@ -22,6 +22,8 @@ class _Commands(click.Group):
 
     def main(self, *arguments: object, **options: object) -> None:
         """Run the command that is named, and end the process with its status."""
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(errors="replace")  # letters that a terminal does not have
         try:
             sys.exit(super().main(*arguments, **options | {"standalone_mode": False}) or 0)
         except click.Abort:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
@@ -20,13 +19,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def say(line: str, err: bool = False) -> None:
-    """Print a line in which foreign text cannot act on a terminal: controls, escapes, bidi marks.
-
-    Letters that the terminal's encoding does not have are replaced, too.
-    """
-    line = "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
-    encoding = (sys.stderr if err else sys.stdout).encoding
-    click.echo(line.encode(encoding, "replace").decode(encoding), err=err)
+    """Print a line in which no text of a file acts on a terminal: controls, escapes, bidi marks."""
+    click.echo("".join(char if char.isprintable() else "\ufffd" for char in line), err=err)
 
 
 def sentence(error: Exception) -> str:

@@ -224,7 +224,7 @@ def test_output_that_cannot_be_written_is_one_line(directory):
 
 
 def test_letters_that_the_terminal_does_not_have_are_replaced(tmp_path):
-    (tmp_path / "dätä").mkdir()
-    given = environ(tmp_path / "dätä", PYTHONIOENCODING="ascii")
+    (tmp_path / "dłtł").mkdir()
+    given = environ(tmp_path / "dłtł", PYTHONIOENCODING="latin-1")
     ended = subprocess.run([*MODULE, "verify"], env=given, capture_output=True)
     assert ended.stdout.startswith(f"0 backups in {tmp_path}/d?t?, ".encode())

@@ -45,8 +45,8 @@ class Nginx(Remote):
         return self.log_path.read_text()
 
 
-def write_configuration(directory: Path, source: Path, settings: dict[str, str]) -> None:
-    """Check and complete the settings by settings.sh, and fill the templates in as the image does.
+def render(source: Path, settings: dict[str, str]) -> dict[str, str]:
+    """Complete the settings by settings.sh, and fill the templates in as the image does.
 
     Raises RuntimeError with settings.sh's own line, and KeyError if a template has a name in
     capitals that is no setting.
@@ -56,19 +56,10 @@ def write_configuration(directory: Path, source: Path, settings: dict[str, str])
     if done.returncode:
         raise RuntimeError(done.stderr)
     values = dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
-    for template in source.glob("*.template"):
-        text = re.sub(r"\$\{([A-Z_]+)\}", lambda name: values[name[1]], template.read_text())
-        (directory / template.stem).write_text(text)
-
-
-def shorten(directory: Path, directive: str, seconds: int) -> None:
-    """Give a timeout in one of the files fewer seconds than it has."""
-    changed = 0
-    for path in directory.glob("*.conf"):
-        text, count = re.subn(rf"\b{directive} \d+s;", f"{directive} {seconds}s;", path.read_text())
-        path.write_text(text)
-        changed += count
-    assert changed == 1, directive
+    return {
+        path.stem: re.sub(r"\$\{([A-Z_]+)\}", lambda name: values[name[1]], path.read_text())
+        for path in source.glob("*.template")
+    }
 
 
 @contextlib.contextmanager
@@ -92,9 +83,10 @@ def running_nginx(
         port = listener.getsockname()[1]
         own = {"LISTEN": f"127.0.0.1:{port}", "SITE_ROOT": site_root, "BACKUP_UPSTREAM": upstream}
         values = {name: str(value) for name, value in (DEFAULTS | own | settings).items()}
-        write_configuration(directory, source, values)
-        for directive, seconds in (shortened or {}).items():
-            shorten(directory, directive, seconds)
+        for name, text in render(source, values).items():
+            for directive, seconds in (shortened or {}).items():
+                text = re.sub(rf"\b{directive} \d+s;", f"{directive} {seconds}s;", text)
+            (directory / name).write_text(text)
         command = ["nginx", "-p", f"{directory}/", "-c", f"{directory}/nginx.conf", "-e", "stderr"]
         if os.geteuid() == 0:
             command += ["-g", "user root;"]  # or its workers could not read pytest's directories

@@ -6,7 +6,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -51,45 +51,40 @@ def test_no_service_is_more_exposed_than_the_docs_say():
 # --- run by systemd -------------------------------------------------------------------------------
 
 
-class PrivateSystemd:
-    """A systemd in namespaces of its own that runs one unit; see private_systemd.sh."""
-
-    def __init__(self, unit: str, directory: Path, port: int = 3081):
-        self.console, self.errors = directory / "console", directory / "errors"
-        self.console.touch()
-        script = [ROOT / "e2e" / "private_systemd.sh", ROOT / "systemd" / unit, str(port)]
-        with open(self.errors, "wb") as log:
-            self.process = subprocess.Popen(
-                [*script, sys.executable, self.console, directory / "data"], stdout=log, stderr=log
-            )
-
-    @property
-    def log(self) -> str:
-        return self.console.read_text() + self.errors.read_text()
-
-    def wait_until(self, is_so: Callable[[], Any]) -> None:
-        deadline = time.monotonic() + 60
-        while not is_so():
-            assert time.monotonic() < deadline, self.log
-            assert self.process.poll() is None, self.log
-            time.sleep(0.1)
+Boot = Callable[..., Callable[[Callable[[str], Any]], None]]
 
 
 @pytest.fixture
-def boot(tmp_path):
-    """Boot a private systemd with a unit, which finds the backups of ``data``."""
+def boot(tmp_path) -> Iterator[Boot]:
+    """Boot a private systemd with a unit, which finds the backups of ``data``; see the script.
+
+    Returns a function that waits until a condition on its log holds.
+    """
     if os.geteuid() != 0 or "cgroup2" not in Path("/proc/mounts").read_text():
         pytest.fail("only root can boot a systemd, with cgroups to give it")
-    booted = []
+    console, errors, booted = tmp_path / "console", tmp_path / "errors", []
+    console.touch()
 
-    def start(*arguments: Any) -> PrivateSystemd:
-        booted.append(PrivateSystemd(*arguments))
-        return booted[-1]
+    def start(unit: str, port: int = 3081) -> Callable[[Callable[[str], Any]], None]:
+        command = [ROOT / "e2e/private_systemd.sh", ROOT / "systemd" / unit, str(port)]
+        command += [sys.executable, console, tmp_path / "data"]
+        with open(errors, "wb") as log:
+            booted.append(subprocess.Popen(command, stdout=log, stderr=log))
+
+        def wait(is_so: Callable[[str], Any]) -> None:
+            deadline = time.monotonic() + 60
+            while not is_so(log := console.read_text()):
+                so_far = log + errors.read_text()
+                assert time.monotonic() < deadline, so_far
+                assert booted[-1].poll() is None, so_far
+                time.sleep(0.1)
+
+        return wait
 
     yield start
-    for systemd in booted:
-        systemd.process.terminate()
-        systemd.process.wait(30)
+    for process in booted:
+        process.terminate()
+        process.wait(30)
 
 
 def main_process(port: int) -> Path:
@@ -107,15 +102,7 @@ def main_process(port: int) -> Path:
 
 def test_the_server_works_in_the_sandbox_of_its_unit(boot, tmp_path, sample):
     server = Server(tmp_path / "unused")
-    systemd = boot("portfolio-backup.service", tmp_path, server.port)
-
-    def is_up() -> bool:
-        try:
-            return server.get("/api/health").status == 200
-        except OSError:
-            return False
-
-    systemd.wait_until(is_up)
+    boot("portfolio-backup.service", server.port)(lambda log: "Booting worker" in log)
     receipt = server.upload(sample, "?key=key-of-this-upload")
     large = server.upload({"atoms": ["x" * 20_000_000]})
     again = server.post("/api/backup?key=key-of-this-upload", sample)
@@ -154,6 +141,4 @@ def test_a_command_works_in_the_sandbox_of_its_unit(boot, tmp_path, unit, line):
     for hour in range(30):
         made = datetime.now(UTC).replace(minute=0) - timedelta(hours=hour)
         write_backup(tmp_path / "data", made)
-    systemd = boot(unit, tmp_path)
-    systemd.wait_until(lambda: re.search(line, systemd.log))
-    assert "Traceback" not in systemd.log
+    boot(unit)(lambda log: re.search(line, log))

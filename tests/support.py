@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -111,7 +112,7 @@ class Client(Api):
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         named.setdefault("Host", "localhost")
         # gunicorn says so of every body: it ends a chunked one, too.
-        environ = {"wsgi.input_terminated": True, "RAW_URI": path}
+        environ = {"wsgi.input_terminated": True}
         if "Content-Length" in named:
             environ["CONTENT_LENGTH"] = named["Content-Length"]
         with self._client.open(
@@ -173,17 +174,19 @@ class Server(Remote):
     def start(self) -> "Server":
         """Start the process and wait until it answers."""
         self.launch()
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise AssertionError(f"the server did not start:\n{self.log}")
-            try:
-                self.get("/api/health")
-                return self
-            except OSError:
-                time.sleep(0.02)
-        self.kill()
-        raise AssertionError(f"the server does not answer:\n{self.log}")
+        try:
+            wait_until(self._answers)
+        except AssertionError as error:
+            if self.process.poll() is None:
+                self.kill()
+            raise AssertionError(f"the server does not answer:\n{self.log}") from error
+        return self
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, "it has ended"
+        with suppress(OSError):
+            return bool(self.get("/api/health"))
+        return False
 
     def stop(self) -> int:
         """Ask the server to end (SIGTERM); return its exit status."""

@@ -21,6 +21,7 @@ from .driving import (
     close_for_real,
     longest_task,
     open_by_script,
+    send_plain,
     switch_away,
     switch_back,
     write_and_close,
@@ -136,11 +137,12 @@ class Bench:
         opener.set_default_timeout(5 * MINUTE)
         opener.goto(f"{self.wire.url}/404.html")
         window = open_by_script(opener)
+        send_plain(window)
         count = len(self.wire.uploads)
         write_and_close(window, slug, length)
         opener.close()
         upload = self.sent_since(count)
-        if upload and upload.status == 201 and self.has(slug):
+        if upload and upload.status == 201 and upload.is_plain_beacon and self.has(slug):
             figures.arrived_same_task += 1
 
     def edit_during_the_scan(self, figures):

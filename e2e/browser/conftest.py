@@ -95,6 +95,19 @@ def context(browser, wire):
 
 
 @pytest.fixture
+def kinds(context):
+    """What the browser calls each upload of an open page: ``ping`` is a beacon."""
+    kinds = []
+
+    def note(request):
+        if "/api/backup?" in request.url:
+            kinds.append(request.resource_type)
+
+    context.on("request", note)
+    return kinds
+
+
+@pytest.fixture
 def tab(context, wire):
     """``tab(auto=True, token=...)``: the host application in a new tab, ready."""
 

@@ -60,6 +60,11 @@ def open_host(context, wire, auto=False, token=None, host="localhost"):
     return page
 
 
+def send_plain(page):
+    """Make the page compress nothing: the wire tells a beacon of plain text from a fetch."""
+    page.evaluate("delete window.CompressionStream")
+
+
 def open_by_script(page):
     """Open the host application in a window that may close itself; wait for its start's backup."""
     with page.expect_popup(timeout=MINUTE) as popup:

@@ -21,6 +21,7 @@ from .driving import (
     put_atom,
     remove,
     restore,
+    send_plain,
     stored_backups,
     stored_here,
     switch_away,
@@ -237,9 +238,10 @@ def test_a_beacon_that_nobody_heard_the_answer_of(tab, wire, server):
     put(first, "snapshots", *SNAPSHOTS)
     one = back_up(first)["id"]
     wait_for_backed_up(second)
+    send_plain(first)
     remove(first, "snapshots", "s3")
     close_for_real(first)
-    wire.wait_answered(2)
+    assert wire.wait_answered(2)[1].is_plain_beacon
     restore(second, one)
     assert_backed_up(second, server)
     second.reload()
@@ -251,9 +253,10 @@ def test_a_beacon_is_acknowledged_at_the_next_start_without_sending_everything(t
     page = tab(auto=True)
     put(page, "atoms", *THREE)
     back_up(page)
+    send_plain(page)
     remove(page, "atoms", "a3")
     close_for_real(page)
-    wire.wait_answered(2)
+    assert wire.wait_answered(2)[1].is_plain_beacon
     page = tab(auto=True)
     assert_backed_up(page, server)
     assert [(upload.base is None, upload.status) for upload in wire.uploads] == [

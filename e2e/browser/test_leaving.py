@@ -17,6 +17,7 @@ from .driving import (
     open_host,
     put,
     put_atom,
+    send_plain,
     stored_backups,
     stored_here,
     switch_away,
@@ -88,8 +89,13 @@ def test_an_edit_leaves_as_the_change_of_the_last_backup(tab, wire, server):
 def test_a_transaction_that_completed_leaves_with_a_close_in_the_same_task(tab, wire, server):
     page = tab(auto=True)
     portfolio(page)
-    write_and_close(open_by_script(page), "last", 50_000)
-    assert wire.wait_answered(2, seconds=60)[1].status == 201
+    window = open_by_script(page)
+    send_plain(window)
+    write_and_close(window, "last", 50_000)
+    upload = wire.wait_answered(2, seconds=60)[1]
+    assert upload.status == 201
+    assert upload.is_plain_beacon
+    assert upload.headers["content-type"] == "text/plain"
     assert len(by_key(latest_data(server))["atoms"]["last"]["code"]) == 50_000
 
 
@@ -158,9 +164,6 @@ def test_what_compresses_well_leaves_with_a_close_however_long_it_is(tab, wire, 
     upload = wire.wait_answered(2)[1]
     assert upload.headers["content-type"] == "application/gzip"
     assert len(by_key(latest_data(server))["atoms"]["long"]["code"]) == 220_000
-
-
-# --- writes that are seen -------------------------------------------------------------------------
 
 
 # --- writes that are seen -------------------------------------------------------------------------
@@ -339,7 +342,7 @@ def test_three_events_of_one_close_send_once(tab, wire):
     assert len(wire.uploads) == 1
 
 
-def test_the_return_to_a_tab_acknowledges_what_its_beacon_sent(tab, wire, server):
+def test_the_return_to_a_tab_acknowledges_what_its_beacon_sent(tab, wire, server, kinds):
     page = tab(auto=True)
     put_atom(page, "edited")
     wait_for_status(page, unsyncedCount=1)
@@ -350,7 +353,20 @@ def test_the_return_to_a_tab_acknowledges_what_its_beacon_sent(tab, wire, server
     switch_back(page)
     wait_for_status(page, status="success", unsyncedCount=0)
     assert [upload.status for upload in wire.uploads] == [201, 200]
+    assert kinds == ["ping", "xhr"]
+    assert wire.uploads[0].headers["content-type"] == "application/gzip"
     assert len(stored_backups(server)) == 1
+
+
+@pytest.mark.parametrize("beacon", ["undefined", "() => false"])
+def test_without_a_beacon_an_edit_leaves_by_a_kept_alive_fetch(tab, wire, kinds, beacon):
+    page = tab(auto=True)
+    page.evaluate(f"navigator.sendBeacon = {beacon}")
+    put_atom(page, "edited")
+    wait_for_status(page, unsyncedCount=1)
+    switch_away(page)
+    assert wire.wait_answered(1)[0].status == 201
+    assert kinds == ["fetch"]
 
 
 def test_a_quota_that_others_have_used_up_is_noticed(tab, wire, server):

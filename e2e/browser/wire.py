@@ -36,6 +36,11 @@ class Exchange:
         return self._parameters.get("base")
 
     @property
+    def is_plain_beacon(self):
+        """Whether nobody reads the answer: so are beacons of plain text sent, and no fetch here."""
+        return self.headers["sec-fetch-mode"] == "no-cors"
+
+    @property
     def _parameters(self):
         return dict(urllib.parse.parse_qsl(self.path.partition("?")[2]))
 

@@ -20,7 +20,8 @@ export function pathOf({ key, base }) {
 
 /**
  * @param {Upload} upload @param {Device} device
- * @returns {Blob} as it can be sent at once; its type is one that needs no preflight
+ * @returns {Blob} as it can be sent at once: gzipped if there was time for that, else of a type
+ * that a beacon sends to another origin without a preflight
  */
 export function ready(upload, device) {
   return compressed.get(upload) ?? new Blob(partsOf(upload, device), { type: 'text/plain' });

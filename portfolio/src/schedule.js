@@ -182,24 +182,34 @@ export class Schedule {
     if (!this.auto || Date.now() < this.#restUntil) return;
     const next = pending.isSmall ? pending.next() : null;
     const left = next?.key === uploads.unanswered?.key;
-    if (next && !left && !uploads.waits(next)) this.#sendKeptAlive(next);
+    if (next && !left && !uploads.waits(next)) this.#sendAtClose(next);
     // What nobody has seen is found by a scan, and follows.
     if (!pending.isSmall || tracker.scanIsDue) void this.#run({});
   }
 
-  /** @param {Upload} next the browser may lose it, and nobody may be there for its answer */
-  #sendKeptAlive(next) {
+  /**
+   * Sends a beacon, whose answer nobody reads; with a token a fetch, since a beacon has no headers.
+   *
+   * @param {Upload} next the browser may lose it
+   */
+  #sendAtClose(next) {
     const { settings, identity, uploads, tabs } = this.client;
     const body = ready(next, identity);
     if (body.size > KEEPALIVE_BYTES) return void this.#run({});
-    const headers = new Headers({ 'Content-Type': body.type });
-    if (settings.token) headers.set('Authorization', `Bearer ${settings.token}`);
     const url = settings.baseUrl + pathOf(next);
+    if (settings.token || !navigator.sendBeacon?.(url, body)) this.#fetchKeptAlive(url, body);
+    uploads.unanswered = next;
+    return tabs.tell({ sent: next });
+  }
+
+  /** @param {string} url @param {Blob} body */
+  #fetchKeptAlive(url, body) {
+    const headers = new Headers({ 'Content-Type': body.type });
+    const { token } = this.client.settings;
+    if (token) headers.set('Authorization', `Bearer ${token}`);
     fetch(url, { method: 'POST', body, headers, keepalive: true, credentials: 'include' }).catch(
       // Other requests may have used up the 64 KiB: that is a rejection, and only comes later.
       () => this.#run({}),
     );
-    uploads.unanswered = next;
-    return tabs.tell({ sent: next });
   }
 }

@@ -290,3 +290,34 @@ def test_alone_the_page_makes_the_database_as_the_application_does(page):
         "snapshots": ["atomSlug", "createdAt", "synced"],
         "voiceNotes": ["atomSlug", "synced"],
     }
+
+
+#: Resolves to whether the request succeeds without waiting for the page's connection.
+UNBLOCKED = """(method, ...parameters) => new Promise((resolve) => {
+    const request = indexedDB[method]('eoe-atoms', ...parameters);
+    request.onblocked = () => resolve(false);
+    request.onsuccess = () => { request.result?.close(); resolve(true); };
+})"""
+
+
+@pytest.mark.parametrize("request_", ["'open', 4", "'deleteDatabase'"], ids=["upgrade", "deletion"])
+def test_alone_the_page_keeps_no_other_tab_waiting_and_goes_on(page, context, wire, request_):
+    """Another tab upgrades or deletes the database; opening it anew fails at first."""
+    add_atom(page, "Tide table")
+    page.evaluate(
+        """() => {
+            const { open } = indexedDB;
+            window.refused = 0;
+            indexedDB.open = () => { window.refused += 1; throw new Error('no room'); };
+            window.allow = () => { indexedDB.open = open; };
+        }"""
+    )
+    other = context.new_page()
+    other.goto(f"{wire.url}/404.html")
+    assert other.evaluate(f"({UNBLOCKED})({request_})")
+    page.wait_for_function("window.refused")
+    page.evaluate("window.allow()")
+    add_atom(page, "High water")
+    page.get_by_role("button", name="Back up now").click()
+    page.locator("sync-status[data-state=backed-up]").wait_for()
+    assert page.evaluate(DATABASE)["version"] == (4 if "4" in request_ else 3)

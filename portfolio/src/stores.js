@@ -52,6 +52,7 @@ export class Stores {
     this.#connection = null;
     if (!this.#current) return;
     this.#current = null;
+    this.shared = false;
     this.onWrites([], true);
   }
 

@@ -5,19 +5,11 @@ from pathlib import Path
 import pytest
 
 from .readers import CHECKS
-from .requests import check
 
 CORPUS = Path(__file__).with_name("corpus")
 INPUTS = [path for name in CHECKS for path in sorted((CORPUS / name).iterdir())]
-REQUESTS = sorted((CORPUS / "http").iterdir())
 
 
 @pytest.mark.parametrize("path", INPUTS, ids=lambda path: path.name)
 def test_a_reader_takes_or_refuses_it_as_pythons_own_would(path):
     CHECKS[path.parent.name](path.read_bytes())
-
-
-@pytest.mark.parametrize("path", REQUESTS, ids=lambda path: path.name)
-def test_a_half_valid_request_is_answered_in_json_or_its_connection_ends(server, path):
-    check(server, path.read_bytes())
-    assert server.get("/api/health").status == 200

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, current_app, request
 
 from . import body, ids, patch, responses, upload
 from .document import Receipt
+from .durable import translate_os_errors
 from .errors import BackupError, InvalidBackup
 from .rawjson import Text
 from .storage import Storage
@@ -129,5 +130,6 @@ def _store(
     if base is None:
         return storage.add(upload.check_upload(text), key)
     change = patch.read(text)
-    with storage.open_base(base) as file:
+    # Also closing it can fail, on a mount that has died.
+    with translate_os_errors("The base cannot be read"), storage.open_base(base) as file:
         return storage.add(patch.apply(change, file, base, limit.size), key)

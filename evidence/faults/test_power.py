@@ -128,6 +128,7 @@ def wait_for_cut(disk: Disk, seconds: float) -> None:
     if not disk.is_set():
         disk.light_fuse(1)
     wait_until(disk.is_set, 60)
+    wait_until(lambda: not disk.fuse.with_suffix(".burning").exists(), 60)
 
 
 @pytest.mark.parametrize(

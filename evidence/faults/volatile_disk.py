@@ -88,7 +88,9 @@ def burn():
     writes_left -= 1
     if writes_left <= 0:
         power = False
+        burning = paths["fuse"] + ".burning"
+        os.rename(paths["fuse"], burning)
         for number, old in flushed.items():
             if random.random() < 0.5:
                 os.pwrite(image, old, number * BLOCK)
-        os.unlink(paths["fuse"])
+        os.unlink(burning)

@@ -155,6 +155,12 @@ def test_a_person_may_follow_a_link_of_any_site(client, site):
     assert client.get("/api/backup/list", **link).status == 200
 
 
+def test_another_sites_form_is_refused_though_it_has_no_origin(client, sample):
+    form = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate"}
+    assert_error(client.post("/api/backup", sample, **form), 403)
+    assert client.listed() == []
+
+
 @pytest.mark.parametrize(("method", "path"), [("POST", "/api/backup"), ("DELETE", "/api/backup/x")])
 def test_a_preflight_of_an_allowed_origin_alone_is_granted_and_without_the_token(
     guarded, method, path

@@ -1,16 +1,21 @@
 """What the server makes of JSON, told by Python's own reader: the reference for tests and fuzzing.
 
-Numbers are kept as their digits. A text that is no JSON by RFC 8259 is a ValueError.
+Data is given by name, as the texts of each member's name and value. Numbers are their digits. A
+text that is no JSON by RFC 8259 is a ValueError, and what the server refuses is None.
 """
 
 import json
 import re
 from typing import Any
 
+from backup_server import checksum
+from backup_server.document import HEAD_BYTES, read_head
 from backup_server.patch import MOST_RECORDS
 from backup_server.rawjson import MOST_MEMBERS
 from backup_server.record_keys import KEYS
 from backup_server.upload import CATEGORIES, CLIENT_TIMESTAMP_BYTES
+
+Members = dict[str, tuple[bytes, bytes]]
 
 
 class Number(str):
@@ -30,84 +35,82 @@ def read(text: bytes) -> Any:
     return _decoder.decode(text.decode())
 
 
-def members(text: bytes) -> dict[str, tuple[bytes, bytes]]:
+def members(text: bytes) -> Members:
     """Return the text of each member's name and value; raise ValueError for what is no object."""
-    characters = text.decode()
-    if not isinstance(_decoder.decode(characters), dict):
+    if not isinstance(read(text), dict):
         raise ValueError("no object")
-    found, at = {}, _skip(characters, _skip(characters, 0) + 1)
-    while characters[at] != "}":
-        name, after = _decoder.raw_decode(characters, at)
-        start = _skip(characters, _skip(characters, after) + 1)
-        _, stop = _decoder.raw_decode(characters, start)
-        found[name] = characters[at:after].encode(), characters[start:stop].encode()
-        at = _skip(characters, stop)
-        at = _skip(characters, at + (characters[at] == ","))
-    return found
+    values = _values(text.decode())
+    return {json.loads(name): (name, value) for name, value in zip(values, values, strict=True)}
 
 
 def items(array: bytes) -> list[bytes]:
     """Return the texts of a valid array's items."""
-    characters, found = array.decode(), []
-    at = _skip(characters, 1)
-    while characters[at] != "]":
-        _, stop = _decoder.raw_decode(characters, at)
-        found.append(characters[at:stop].encode())
-        at = _skip(characters, stop)
-        at = _skip(characters, at + (characters[at] == ","))
-    return found
+    return [*_values(array.decode())]
 
 
-def _skip(characters: str, at: int) -> int:
-    return _BLANK.match(characters, at).end()
+def _values(text: str):
+    """Yield the texts of all names and values that are directly in a valid array or object."""
+    at = _BLANK.match(text).end()
+    while True:
+        at = _BLANK.match(text, at + 1).end()
+        if text[at] in "]}":
+            return
+        _, stop = _decoder.raw_decode(text, at)
+        yield text[at:stop].encode()
+        at = _BLANK.match(text, stop).end()
+        if text[at] in "]}":
+            return
 
 
-def upload(text: bytes) -> tuple[dict, dict] | None:
-    """Return the data and the origin that an upload comes to; None if it is refused."""
+def upload(text: bytes) -> tuple[Members, dict] | None:
+    """Return the data and the origin that an upload comes to."""
     try:
-        content = read(text)
+        found = members(text)
     except ValueError:
         return None
-    if not isinstance(content, dict) or (origin := _origin(content)) is None:
+    if (origin := _origin(found)) is None:
         return None
-    data = {name: [] for name in CATEGORIES} | content
-    return (data, origin) if all(isinstance(data[name], list) for name in CATEGORIES) else None
+    data = {
+        name: (b'"%s"' % name.encode(), found.pop(name, (b"", b"[]"))[1]) for name in CATEGORIES
+    }
+    return (data | found, origin) if all(v[:1] == b"[" for _, v in data.values()) else None
 
 
-def apply(change: bytes, data: dict, origin: dict) -> tuple[dict, dict] | None:
-    """Return what a change makes of a backup's data and origin; None if it is refused."""
+def apply(change: bytes, data: Members, origin: dict) -> tuple[Members, dict] | None:
+    """Return what a change makes of a backup's data and origin."""
     try:
-        asked = read(change)
+        asked = members(change)
     except ValueError:
         return None
-    if not isinstance(asked, dict) or (new_origin := _origin(asked)) is None:
-        return None
-    counts, result = asked.pop("counts", {}), dict(data)
-    for name, value in asked.items():
-        result[name] = _apply_to(name, value, data[name]) if name in KEYS else value
-        if result[name] is None and name in KEYS:
+    counts, result = read(asked.pop("counts", (b"", b"{}"))[1]), dict(data)
+    new_origin = _origin(asked)
+    for name, (written, value) in asked.items():
+        array = _apply_to(name, value, data[name][1]) if name in KEYS else value
+        if array is None:
             return None
-    if not isinstance(counts, dict) or not counts.keys() <= set(CATEGORIES):
+        result[name] = data[name][0] if name in KEYS else written, array
+    if new_origin is None or not isinstance(counts, dict) or not counts.keys() <= set(CATEGORIES):
         return None
     for name, count in counts.items():
-        if not isinstance(count, Number) or float(count) != len(result[name]):
+        if not isinstance(count, Number) or float(count) != len(items(result[name][1])):
             return None
     old = {name: origin[name] for name in ("deviceId", "device") if name in origin}
     return result, old | new_origin
 
 
-def _origin(content: dict) -> dict | None:
-    """Take the origin out of a body; None if it is refused."""
-    names = ("clientTimestamp", "deviceId", "device")
-    origin = {name: content.pop(name) for name in names if name in content}
-    if origin.get("device", "none") in (None, ""):
-        del origin["device"]
-    for value in origin.values():
-        if not _is_string(value) or any(0xD800 <= ord(c) < 0xE000 for c in value):
-            return None
-    if not re.fullmatch("[A-Za-z0-9_-]{1,64}", origin.get("deviceId", "none"), re.ASCII):
-        return None
-    return origin | ({"device": origin["device"][:100]} if "device" in origin else {})
+def assert_stored(document: bytes, data: Members, origin: dict) -> None:
+    """Check that a stored document is of this data and origin, to the byte and by its head."""
+    text = b",".join(b":".join(member) for member in data.values())
+    assert document.endswith(b'\n"data":{%s}}\n' % text)
+    assert checksum.check([document])
+    whole, head = read(document), read_head(document[:HEAD_BYTES], len(document))
+    assert whole["clientTimestamp"] == origin.get("clientTimestamp", whole["timestamp"])
+    assert (whole.get("deviceId"), whole.get("device")) == (head.device_id, head.device)
+    assert (origin.get("deviceId"), origin.get("device")) == (head.device_id, head.device)
+    assert head.counts == {name: len(items(data[name][1])) for name in CATEGORIES}
+    for name in CATEGORIES:
+        offset, length = head.part(name)
+        assert document[offset : offset + length] == data[name][1]
 
 
 def is_near_a_limit(text: bytes) -> bool:
@@ -117,31 +120,44 @@ def is_near_a_limit(text: bytes) -> bool:
     return deep or text.count(b":") > MOST_MEMBERS or longest > CLIENT_TIMESTAMP_BYTES - 2
 
 
-def _is_string(value: Any) -> bool:
-    return isinstance(value, str) and not isinstance(value, Number)
+def _origin(found: Members) -> dict | None:
+    """Take the origin out of a body."""
+    names = ("clientTimestamp", "deviceId", "device")
+    origin = {name: read(found.pop(name)[1]) for name in names if name in found}
+    if origin.get("device", "none") in (None, ""):
+        del origin["device"]
+    for value in origin.values():
+        if type(value) is not str or re.search("[\ud800-\udfff]", value):
+            return None
+    if not re.fullmatch("[A-Za-z0-9_-]{1,64}", origin.get("deviceId", "none"), re.ASCII):
+        return None
+    return origin | ({"device": origin["device"][:100]} if "device" in origin else {})
 
 
-def _apply_to(name: str, change: Any, records: list) -> list | None:
-    if not isinstance(change, dict) or not change or not change.keys() <= {"put", "delete"}:
+def _apply_to(name: str, change: bytes, array: bytes) -> bytes | None:
+    lists = (
+        {part: value for part, (_, value) in members(change).items()} if change[:1] == b"{" else {}
+    )
+    if not lists or not lists.keys() <= {"put", "delete"}:
         return None
-    put, delete = change.get("put", []), change.get("delete", [])
-    if not isinstance(put, list) or not isinstance(delete, list) or len(put) > MOST_RECORDS:
+    if any(value[:1] != b"[" or value.count(b",") >= MOST_RECORDS for value in lists.values()):
         return None
-    new, old = _by_key(put, KEYS[name]), _by_key(records, KEYS[name])
-    gone = {key(value) for value in delete}
+    new, old = _by_key(lists.get("put", b"[]"), KEYS[name]), _by_key(array, KEYS[name])
+    gone = {key(read(value)) for value in items(lists.get("delete", b"[]"))}
     if new is None or old is None or None in gone or gone & new.keys() or gone - old.keys():
         return None
     kept = {known: new.get(known, record) for known, record in old.items() if known not in gone}
-    return [*(kept | new).values()]
+    return b"[%s]" % b",".join((kept | new).values())
 
 
-def _by_key(records: list, name: str) -> dict | None:
+def _by_key(array: bytes, name: str) -> dict | None:
     found: dict = {}
-    for record in records:
+    for text in items(array):
+        record = read(text)
         known = key(record.get(name)) if isinstance(record, dict) else None
         if known is None or known in found:
             return None
-        found[known] = record
+        found[known] = text
     return found
 
 

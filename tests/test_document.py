@@ -9,15 +9,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import bodies, broken
-from support import CATEGORIES, ROOT, assert_error, written
+from support import CATEGORIES, ROOT, written
 
 from backup_server import checksum, document
 from backup_server.document import HEAD_BYTES, has_head, read_head, render
 from backup_server.errors import DamagedBackup, InvalidBackup
 from backup_server.upload import CLIENT_TIMESTAMP_BYTES, check_upload
-
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
 
 EXPRESS = ROOT / "tests" / "samples" / "express-data"
 ID = "2026-02-01T10-54-27"
@@ -39,45 +36,11 @@ def pretty(text: bytes, **members) -> bytes:
 @given(bodies(), st.none() | st.just("k" * 128))
 @example('{"atoms":[1],"device":null,"x":2}', None)
 def test_an_upload_is_stored_byte_for_byte_and_its_origin_in_the_head(body, key):
-    sent, (data, origin) = oracle.members(body.encode()), oracle.upload(body.encode())
     text = stored(body.encode(), key)
-    # Each member once, as it was written, and nothing else.
-    categories = [b'"%s":%s' % (n.encode(), sent.get(n, (b"", b"[]"))[1]) for n in CATEGORIES]
-    head_members = (*CATEGORIES, "clientTimestamp", "deviceId", "device")
-    others = [b":".join(sent[name]) for name in sent if name not in head_members]
-    assert text.endswith(b'\n"data":{%s}}\n' % b",".join(categories + others))
-    # In the eyes of another reader.
-    whole = oracle.read(text)
-    assert whole["data"] == data
-    assert whole["clientTimestamp"] == origin.get("clientTimestamp", TIME)
-    assert (whole.get("deviceId"), whole.get("device")) == (
-        origin.get("deviceId"),
-        origin.get("device"),
-    )
-    assert (whole["id"], whole["timestamp"], whole["version"]) == (ID, TIME, "1")
-    assert whole["counts"] == {name: str(len(data[name])) for name in CATEGORIES}
-    # And by the head alone, from the first bytes.
-    head = read_head(text[:HEAD_BYTES], len(text))
+    oracle.assert_stored(text, *oracle.upload(body.encode()))
+    head, whole = read_head(text[:HEAD_BYTES], len(text)), json.loads(text)
     assert (head.id, head.key, head.size) == (ID, key, len(text))
-    assert (head.device_id, head.device) == (whole.get("deviceId"), whole.get("device"))
-    for name in CATEGORIES:
-        offset, length = head.part(name)
-        assert text[offset : offset + length] == sent.get(name, (b"", b"[]"))[1]
-    assert checksum.check([text])
-
-
-@given(bodies())
-@settings(max_examples=30)
-def test_a_document_in_another_form_is_read_by_parsing_it(body):
-    original = stored(body.encode(), "k" * 16)
-    text = pretty(original, sha256=0)
-    assert not has_head(text)
-    head, own = read_head(text, len(text)), read_head(original, len(original))
-    for name in ("id", "key", "device_id", "device", "counts", "base"):
-        assert getattr(head, name) == getattr(own, name)
-    for name in CATEGORIES:
-        offset, length = head.part(name)
-        assert json.loads(text[offset : offset + length]) == json.loads(text)["data"][name]
+    assert (whole["id"], whole["timestamp"], whole["version"]) == (ID, TIME, 1)
 
 
 @given(broken())
@@ -96,19 +59,15 @@ def test_what_is_no_upload_is_refused_and_nothing_else(text):
         ('"voiceNotes":null', "voiceNotes must be an array"),
         (f'"snapshots":[{"0," * 1_000_000}0]', "snapshots has more than 1000000 items"),
         ('"clientTimestamp":1', "clientTimestamp must be a string"),
-        ('"clientTimestamp":null', "clientTimestamp must be a string"),
         ('"clientTimestamp":"\\ud83d"', "clientTimestamp has half of a surrogate pair"),
         (f'"clientTimestamp":"{"x" * 1023}"', "clientTimestamp is longer than 1024 bytes"),
         ('"deviceId":null', "deviceId must be a string"),
-        ('"deviceId":7', "deviceId must be a string"),
         ('"deviceId":""', "deviceId must be 1 to 64 of"),
         (f'"deviceId":"{"x" * 65}"', "deviceId must be 1 to 64 of"),
-        ('"deviceId":"a b"', "deviceId must be 1 to 64 of"),
         ('"deviceId":"a\\n"', "deviceId must be 1 to 64 of"),
         ('"deviceId":"é"', "deviceId must be 1 to 64 of"),
         ('"deviceId":"\\udc00"', "deviceId has half of a surrogate pair"),
         ('"device":5', "device must be a string"),
-        ('"device":{"name":"Laptop"}', "device must be a string"),
         (f'"device":"{"x" * 200}\\ud83d"', "device has half of a surrogate pair"),
     ],
 )
@@ -165,9 +124,11 @@ def test_a_large_upload_is_written_without_being_copied():
 
 @given(bodies(), st.data())
 @settings(max_examples=50)
-def test_a_changed_byte_anywhere_shows_in_the_sha_256(body, data):
+def test_a_byte_that_changed_and_an_end_that_is_lost_show_wherever_it_is(body, data):
     text = bytearray(stored(body.encode()))
     at = data.draw(st.integers(0, len(text) - 1))
+    with pytest.raises(DamagedBackup):
+        read_head(bytes(text[:at]), at)
     text[at] ^= data.draw(st.integers(1, 255))
     with pytest.raises(DamagedBackup):
         checksum.check([bytes(text)])
@@ -181,13 +142,10 @@ def test_the_sha_256_is_that_of_the_file_without_its_own_digits():
     assert checksum.digits(rendered.pieces, rendered.digits_at) == digits
 
 
-@pytest.mark.parametrize("size", [HEAD_BYTES, 5000, 100_000])
-def test_a_document_is_checked_in_pieces_of_any_size(size):
+def test_a_document_is_checked_in_pieces_of_any_size():
     text = stored(b'{"atoms":["%s"]}' % (b"x" * 20_000))
-    assert checksum.check(text[at : at + size] for at in range(0, len(text), size))
-    damaged = text[:-10] + b"y" + text[-9:]
-    with pytest.raises(DamagedBackup, match="do not match"):
-        checksum.check(damaged[at : at + size] for at in range(0, len(damaged), size))
+    for size in (HEAD_BYTES, 5000, 100_000):
+        assert checksum.check(text[at : at + size] for at in range(0, len(text), size))
 
 
 OF_A_RECORD = b'{"sha256":"%s"}' % (b"0" * 64)
@@ -234,15 +192,6 @@ def test_the_sha_256_that_counts_is_the_outermost_object_s_before_its_data(text,
 # --- what is stored -------------------------------------------------------------------------------
 
 
-@given(bodies(), st.data())
-@settings(max_examples=50)
-def test_a_document_cut_anywhere_is_damaged(body, data):
-    text = stored(body.encode())
-    cut = text[: data.draw(st.integers(0, len(text) - 1))]
-    with pytest.raises(DamagedBackup):
-        read_head(cut, len(cut))
-
-
 OWN = stored(b'{"atoms":[1],"deviceId":"d"}')
 
 
@@ -260,7 +209,6 @@ OWN = stored(b'{"atoms":[1],"deviceId":"d"}')
         (b'{"id":1,"timestamp":"t","data":{}}', "cannot be read"),
         (b'{"id":"i","timestamp":"t","data":[]}', "cannot be read"),
         (b'{"id":"i","data":{}}', "id, timestamp or data is missing"),
-        (b'{"id":"i","timestamp":"t"}', "id, timestamp or data is missing"),
     ],
 )
 def test_what_no_server_wrote_is_damaged(text, words):
@@ -291,16 +239,13 @@ def test_a_file_too_large_for_the_express_server_is_not_parsed(tmp_path, monkeyp
 
 
 def test_a_pretty_printed_backup_is_listed_and_restored_and_keeps_its_device(client):
-    body = b'{"atoms":[{"slug":"a","n":15}],"deviceId":"d-1","device":"Laptop"}'
-    backup_id = client.upload(body)["id"]
+    backup_id = client.upload(b'{"atoms":[{"n":15}],"deviceId":"d-1","device":"Laptop"}')["id"]
     path = client.data_dir / f"backup-{backup_id}.json"
     path.write_bytes(pretty(path.read_bytes()))
     listed = client.get("/api/backup/list").json["backups"][0]
     assert (listed["deviceId"], listed["device"]) == ("d-1", "Laptop")
     part = client.post("/api/restore", {"backupId": backup_id, "items": ["atoms"]}).json
-    assert part["data"] == {"atoms": [{"slug": "a", "n": 15}]}
-    change = client.post(f"/api/backup?base={backup_id}", b"{}")
-    assert_error(change, 409, "do not match its SHA-256", "send the whole backup")
+    assert part["data"] == {"atoms": [{"n": 15}]}
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXPRESS.iterdir()))

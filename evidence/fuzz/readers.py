@@ -9,14 +9,12 @@ import functools
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import oracle
 from support import Client, written
 
-from backup_server import checksum, patch
+from backup_server import patch
 from backup_server.document import HEAD_BYTES, has_head, read_head, render
 from backup_server.errors import InvalidBackup, UnusableBase
 from backup_server.upload import CATEGORIES, Upload, check_upload
@@ -36,7 +34,7 @@ def check_upload_body(body: bytes) -> None:
         assert expected is None or oracle.is_near_a_limit(body)
         return
     assert expected is not None
-    _check_stored(_stored(upload), *expected)
+    oracle.assert_stored(_stored(upload), *expected)
 
 
 def check_change(text: bytes) -> None:
@@ -48,38 +46,28 @@ def check_change(text: bytes) -> None:
         return
     expected = _expected(oracle.apply, change, *oracle.upload(base_body))
     try:
-        result = apply(change, base)
+        with tempfile.TemporaryFile() as file:
+            file.write(base)
+            file.flush()
+            result = _stored(patch.apply(patch.read(change), file, ID, 10**9))
     except (InvalidBackup, UnusableBase):
         assert expected is None or oracle.is_near_a_limit(text)
         return
     assert expected is not None
-    _check_stored(result, *expected)
+    oracle.assert_stored(result, *expected)
 
 
-def apply(change: bytes, base: bytes) -> bytes:
-    """Return the document that a change makes of the base's document."""
-    with tempfile.TemporaryFile() as file:
-        file.write(base)
-        file.flush()
-        return _stored(patch.apply(patch.read(change), file, ID, 10**9))
-
-
-@contextmanager
-def _without_log() -> Iterator[None]:
-    """Log nothing of the damages, of which there are thousands a minute."""
-    logger = logging.getLogger("backup_server")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-@_without_log()
 def check_file(content: bytes) -> None:
     """A file in the storage directory is read or is damaged, and harms no other."""
     client = _client_with_one_backup()
+    logging.disable()  # of the damages there are thousands a minute
+    try:
+        _check_file(client, content)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _check_file(client: Client, content: bytes) -> None:
     (client.data_dir / f"backup-{OTHER_ID}.json").write_bytes(content)
     listed = {entry["id"]: entry for entry in client.get("/api/backup/list").json["backups"]}
     assert ID in listed
@@ -108,20 +96,6 @@ def _expected(read, *arguments) -> tuple[dict, dict] | None:
 
 def _stored(upload: Upload) -> bytes:
     return written(render(upload, ID, TIME, None))
-
-
-def _check_stored(stored: bytes, data: dict, origin: dict) -> None:
-    assert checksum.check([stored])
-    document = oracle.read(stored)
-    assert document["data"] == data
-    assert document["clientTimestamp"] == origin.get("clientTimestamp", TIME)
-    for name in ("deviceId", "device"):
-        assert document.get(name) == origin.get(name)
-    head = read_head(stored[:HEAD_BYTES], len(stored))
-    assert head.counts == {name: len(document["data"][name]) for name in CATEGORIES}
-    for name in CATEGORIES:
-        offset, length = head.part(name)
-        assert oracle.read(stored[offset : offset + length]) == document["data"][name]
 
 
 @functools.cache

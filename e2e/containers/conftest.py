@@ -7,7 +7,6 @@ is left on the engine afterwards.
 import json
 import os
 import secrets
-import shutil
 import subprocess
 
 import pytest
@@ -20,6 +19,7 @@ DEPLOYED_FILES += ("pyproject.toml", "constraints.txt", "backup_server", "portfo
 CHECKED_OFTEN = """services:
   backup: {healthcheck: {interval: 1s}}
   portfolio: {healthcheck: {interval: 1s}}
+  prune: {healthcheck: {interval: 1s}}
 """
 
 
@@ -44,14 +44,11 @@ class Deployment(Remote):
         self.port, self.direct = free_port(), Direct(free_port())
         self.environ = {k: v for k, v in os.environ.items() if k not in SETTINGS}
         self.environ["COMPOSE_PROJECT_NAME"] = self.project
-        ignored = shutil.ignore_patterns("node_modules", "dist", "__pycache__")
-        for name in DEPLOYED_FILES:
-            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
-            options = {"ignore": ignored} if copy is shutil.copytree else {}
-            copy(ROOT / name, directory / name, **options)
+        ignored = [f"--exclude={name}" for name in ("node_modules", "dist", "__pycache__")]
+        packed = run("tar", "-c", *ignored, "-C", ROOT, *DEPLOYED_FILES, text=False).stdout
+        run("tar", "-x", "-C", directory, input=packed, text=False)
         (directory / "compose.override.yaml").write_text(CHECKED_OFTEN)
         self.configure()
-        self.first = self.deploy()
         self.changed = False
 
     def configure(self, **settings):
@@ -106,13 +103,12 @@ def shared_deployment(tmp_path_factory):
     for command in (["info"], ["compose", "version"]):
         if run("docker", *command, check=False).returncode:
             pytest.fail(f"docker {' '.join(command)} fails: an engine and Compose v2 are needed")
-    deployment = None
+    deployment = Deployment(tmp_path_factory.mktemp("checkout"))
     try:
-        deployment = Deployment(tmp_path_factory.mktemp("checkout"))
+        deployment.first = deployment.deploy()
         yield deployment
     finally:
-        if deployment:
-            deployment.remove()
+        deployment.remove()
 
 
 @pytest.fixture
@@ -132,17 +128,3 @@ def redeployed(shared_deployment):
     shared_deployment.changed = True
     yield shared_deployment
     shared_deployment.configure()
-
-
-@pytest.fixture
-def volume(redeployed):
-    """``volume(*options)`` makes a volume and returns its name."""
-    names = []
-
-    def make(*options):
-        names.append(f"{redeployed.project}-{secrets.token_hex(4)}")
-        return run("docker", "volume", "create", *options, names[-1]).stdout.strip()
-
-    yield make
-    redeployed.compose("rm", "--stop", "--force", "backup")
-    run("docker", "volume", "rm", *names)

@@ -340,6 +340,16 @@ def test_a_base_that_its_disk_cannot_read_is_a_409(monkeypatch, tmp_path):
                     stored(patch.apply(patch.read(b"{}"), file, ID, 10**9))
 
 
+def test_a_base_that_loses_its_end_while_it_is_copied_is_a_409(tmp_path):
+    path = tmp_path / "base"
+    path.write_bytes(stored(BASE))
+    with open(path, "rb") as file:
+        upload = patch.apply(patch.read(b"{}"), file, ID, 10**9)
+        os.truncate(path, 400)
+        with pytest.raises(UnusableBase, match="lost its end"):
+            stored(upload)
+
+
 def test_the_limit_holds_for_the_data_of_the_result():
     base = stored(b'{"atoms":[{"slug":"a","x":"%s"}],"y":"%s"}' % (b"x" * 1500, b"y" * 300))
     size = len(data_of(base))

@@ -300,6 +300,8 @@ def test_a_change_that_does_not_fit_its_base_is_a_409(base, change, words):
         changed(change, base)
     assert words in str(caught.value)
     assert str(caught.value).endswith("; send the whole backup.")
+    untouched = changed(b'{"compositions":{"put":[{"id":1}]}}', base)
+    assert untouched.startswith(data_of(stored(base)).partition(b',"compositions"')[0])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,4 @@
-/**
- * One client, made by the first call of `configure`: what it consists of, and how that is joined.
- */
+/** The one client of a page: its parts, and how they are joined. */
 
 import { total } from './categories.js';
 import { messageOf } from './errors.js';
@@ -74,12 +72,7 @@ export class Client {
     this.show();
   };
 
-  /**
-   * Watches until the signal aborts: what is written, and whether the base is still the newest
-   * backup. Several may watch at once.
-   *
-   * @param {AbortSignal} signal
-   */
+  /** @param {AbortSignal} signal ends the watch on writes and the base, if no other one goes on */
   watch(signal) {
     this.#watchers += 1;
     signal.addEventListener('abort', () => {
@@ -169,6 +162,5 @@ let only = null;
 
 /** @returns {Client} made when first asked for */
 export function client() {
-  only ??= new Client();
-  return only;
+  return (only ??= new Client());
 }

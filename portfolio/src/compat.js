@@ -5,7 +5,7 @@
 
 import * as client from './index.js';
 
-export { disableAutoBackup } from './index.js';
+export { disableAutoBackup, getBackupStatus, getUnsyncedSnapshots } from './index.js';
 
 /** @typedef {import('./index.js').Backup} BackupSummary */
 /** @typedef {import('./index.js').BackupStatus['status']} BackupStatus */
@@ -53,19 +53,8 @@ export async function restoreFromBackup(backupId, items) {
   }
 }
 
-/** @returns {{status: BackupStatus, lastBackupTime: string | null, lastError: string | null}} */
-export function getBackupStatus() {
-  const { status, lastBackupTime, lastError } = client.getBackupStatus();
-  return { status, lastBackupTime, lastError };
-}
-
 export function enableAutoBackup() {
   void client.enableAutoBackup();
-}
-
-/** @returns {Promise<unknown[]>} */
-export function getUnsyncedSnapshots() {
-  return client.getUnsyncedSnapshots();
 }
 
 /** @returns {Promise<number>} all else that is in no backup: badges add the two up */

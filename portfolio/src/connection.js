@@ -1,7 +1,4 @@
-/**
- * A connection to an IndexedDB database that keeps nobody waiting and outlives its own loss, and
- * transactions that are complete when their work is done.
- */
+/** Connections to IndexedDB that keep nobody waiting, and transactions that complete or abort. */
 
 /**
  * @typedef {object} ConnectionEvents idb's `openDB` takes them

@@ -6,14 +6,12 @@
 import { CATEGORIES, isCategory, KEY_PATHS, recordName } from './categories.js';
 import { client } from './client.js';
 import { BackupError, messageOf } from './errors.js';
-import { matchesDigest } from './file-digest.js';
+import { matchesDigest } from './digests.js';
 import { parsed, request } from './transport.js';
 
 /** @import { BackupDocument, Category, Items, Part, Source, StoredRecord } from './types.js' */
 
 /**
- * Reads a backup, from the server or a file, to look into it.
- *
  * @param {Source} source @returns {Promise<BackupDocument>}
  * @throws {BackupError} for what is no backup, or is damaged
  */
@@ -26,11 +24,7 @@ export async function readBackup(source) {
   return source instanceof Blob ? fromFile(source) : checked(source, 'What was given');
 }
 
-/**
- * Fetches the server's document as it is, to be saved.
- *
- * @param {string} id @returns {Promise<File>} `backup-<id>.json` @throws {BackupError}
- */
+/** @param {string} id @returns {Promise<File>} `backup-<id>.json`, as the server has it */
 export async function downloadBackup(id) {
   const { text } = await fetchText(id);
   return new File([text], `backup-${id}.json`, { type: 'application/json' });

@@ -19,8 +19,7 @@ export {
   restoreFromBackup,
   undoRestore,
 } from './restore.js';
-export { BACKUPS_EVENT, STATUS_EVENT } from './status.js';
-export { describeStatus } from './status-words.js';
+export { BACKUPS_EVENT, describeStatus, STATUS_EVENT } from './status.js';
 
 /** @typedef {import('./types.js').Backup} Backup */
 /** @typedef {import('./types.js').BackupPage} BackupPage */
@@ -39,12 +38,7 @@ export { describeStatus } from './status-words.js';
 /** @type {AbortController | null} */
 let enabled = null;
 
-/**
- * Says where the server and the data are. Call it before anything else; what is left out keeps
- * its value, and so do a `baseUrl` and a `timeoutMs` that are undefined.
- *
- * @param {Partial<Settings>} options
- */
+/** @param {Partial<Settings>} options given before anything else; the others keep their values */
 export function configure(options) {
   client().configure(options);
 }
@@ -83,10 +77,7 @@ export async function createBackup() {
   return /** @type {Receipt} */ (await made);
 }
 
-/**
- * Says that something was written. Only needed for writes through another connection than the
- * one that `getDB` returns, and even then only to be sooner.
- */
+/** Says that something was written through another connection than that of `getDB`. */
 export function notifyChanged() {
   client().notifyChanged();
 }
@@ -105,21 +96,15 @@ export async function getUnsyncedCount() {
 
 /** @returns {Promise<StoredRecord[]>} the snapshots among them, those that still exist */
 export async function getUnsyncedSnapshots() {
-  const { tracker, pending } = client();
-  await tracker.upToDate();
-  const entries = pending.entries().filter(({ category }) => category === 'snapshots');
+  await getUnsyncedCount();
+  const entries = client().pending.entries().filter(({ category }) => category === 'snapshots');
   return entries.flatMap(({ json, error }) => {
     if (error) throw error;
     return json === null ? [] : [JSON.parse(json)];
   });
 }
 
-/**
- * Marks the records whose content is what the last backup contains. A backup does this by itself;
- * this repeats it, as after a crash between the receipt and the marks.
- *
- * @returns {Promise<number>} how many were marked
- */
+/** @returns {Promise<number>} how many records were marked that a backup did not, as in a crash */
 export async function markAsSynced() {
   await client().tracker.upToDate();
   return client().correctFlags();

@@ -11,7 +11,7 @@ import { openDB, wrap } from 'idb';
 
 import { complete, keepOpen, openExisting } from './connection.js';
 import { BackupError, messageOf } from './errors.js';
-import { randomHex } from './sha256.js';
+import { randomHex } from './digests.js';
 
 /** @import { Known, State, Undo, Whole } from './types.js' */
 
@@ -80,9 +80,7 @@ async function recallBefore() {
 }
 
 /**
- * Remembers a base that follows the one before.
- *
- * @param {State} state
+ * @param {State} state with a base that follows the one before
  * @param {string | null} changed the base that the backup was a change of; null for a whole one
  * @returns {Promise<boolean>} false if another tab was quicker: then nothing was written
  */

@@ -48,14 +48,8 @@ export async function compress(upload, device) {
  */
 export async function post(settings, upload, device, onProgress) {
   const body = compressed.get(upload) ?? (await compress(upload, device));
-  const path = pathOf(upload);
-  const answer = await request(settings, {
-    method: 'POST',
-    path,
-    body,
-    type: body.type,
-    onProgress,
-  });
+  const options = { method: 'POST', path: pathOf(upload), body, type: body.type, onProgress };
+  const answer = await request(settings, options);
   return checkedReceipt(parsed(answer), upload.counts);
 }
 

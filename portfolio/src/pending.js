@@ -8,7 +8,7 @@
  */
 
 import { countsOf, referenceOf, total } from './categories.js';
-import { keyOf } from './upload.js';
+import { keyOf } from './digests.js';
 
 /** @import { Counts, Entry, Receipt, State, Upload } from './types.js' */
 

@@ -1,13 +1,6 @@
 /**
- * What a restore would do, record by record. It decides, and writes nothing.
- *
- * A record that is stored here with other contents is newer here if
- * 1. it is not backed up (see `getUnsyncedCount`), or else
- * 2. by the first of `updatedAt`, `modifiedAt`, `lastModified`, `timestamp`, `createdAt` and
- * `date` that both versions have and differ in, it is the later one, or else, where there is
- * no such member,
- * 3. its contents were first backed up after this backup was made.
- * It is a conflict, and stays as it is unless the caller says otherwise.
+ * What a restore would do, record by record. It decides, and writes nothing. README.md has the rule
+ * by which a record is newer here.
  *
  * Each device numbers its voice notes from 1. Two are versions of one note only if `id`, `atomSlug`
  * and `createdAt` agree; one that is here under another number is the same; any other one whose

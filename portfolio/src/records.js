@@ -11,25 +11,16 @@ import { digestOf } from './serialize.js';
 const BATCH = 256; // the most records that are read, or written, at a time
 const BATCH_TIME = 12; // how long reading a batch may take, in milliseconds
 
-/**
- * All records of the five stores, as of one moment.
- *
- * @param {Stores} stores @returns {Promise<Record<Category, StoredRecord[]>>}
- */
+/** @param {Stores} stores @returns {Promise<Record<Category, StoredRecord[]>>} as of one moment */
 export function readAll(stores) {
   return stores.transact(CATEGORIES, 'readonly', async (transaction) => {
-    const read = await Promise.all(
-      CATEGORIES.map((category) => transaction.objectStore(category).getAll()),
-    );
-    return /** @type {Record<Category, StoredRecord[]>} */ (
-      Object.fromEntries(CATEGORIES.map((category, index) => [category, read[index]]))
-    );
+    const read = CATEGORIES.map(async (name) => [name, await transaction.objectStore(name).getAll()]);
+    return Object.fromEntries(await Promise.all(read));
   });
 }
 
 /**
- * All records of the five stores, batch after batch, each read on its own: no write has to wait
- * for long.
+ * Reads all records batch after batch, each on its own: no write has to wait for long.
  *
  * @param {Stores} stores
  * @param {(category: Category, records: StoredRecord[]) => Promise<void>} take

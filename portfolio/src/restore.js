@@ -4,13 +4,13 @@
  * follows it always: the newest backup of this device may not be the one that this page knows.
  */
 
-import { CATEGORIES, FLAGGED, KEY_PATHS, recordName } from './categories.js';
+import { FLAGGED, recordName } from './categories.js';
 import { client } from './client.js';
 import { readPart } from './documents.js';
 import { BackupError } from './errors.js';
 import { keepFact, recallFact } from './own.js';
 import { plan } from './plan.js';
-import { applyChanges, readAll } from './records.js';
+import { applyChanges, readRecords } from './records.js';
 import { digestOf } from './serialize.js';
 import { turns } from './turns.js';
 
@@ -135,16 +135,11 @@ async function write(backupId, toWrite) {
  * @returns {Promise<Change[]>} those to make, expecting what is stored now
  */
 async function retarget(changes, conflicts) {
-  const all = await readAll(client().stores);
-  const stored = new Map(
-    CATEGORIES.flatMap((category) =>
-      all[category].map((record) => [recordName(category, record[KEY_PATHS[category]]), record]),
-    ),
-  );
-  return changes.flatMap((change) => {
+  const stored = await readRecords(client().stores, changes);
+  return changes.flatMap((change, index) => {
     const { category, record } = change;
-    const here = stored.get(nameOf(change));
-    const now = here ? digestOf(category, here) : null;
+    const here = stored[index];
+    const now = here && digestOf(category, here);
     if (now !== change.expected && conflicts === 'keep') return [];
     return [{ ...change, expected: now, record: record && unflagged(category, record) }];
   });

@@ -9,18 +9,14 @@
 
 import { FLAGGED, recordName } from './categories.js';
 import { BackupError, messageOf } from './errors.js';
-import { sha256 } from './sha256.js';
+import { sha256 } from './digests.js';
 
 /** @import { Category, Entry, StoredRecord } from './types.js' */
 
 /** The digest of a record that JSON can't hold; no record in a backup has it. */
 const NOT_JSON = 'not JSON';
 
-/**
- * What two versions of a record are compared by, here or out of a backup.
- *
- * @param {Category} category @param {StoredRecord} record @returns {string}
- */
+/** @param {Category} category @param {StoredRecord} record here or out of a backup */
 export function digestOf(category, record) {
   return entryOf(category, '', record).digest ?? NOT_JSON;
 }

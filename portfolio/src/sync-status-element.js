@@ -6,8 +6,7 @@
  */
 
 import { client } from './client.js';
-import { STATUS_EVENT } from './status.js';
-import { describeStatus } from './status-words.js';
+import { describeStatus, STATUS_EVENT } from './status.js';
 
 /** Outlines in a square of 24; each state has a shape of its own, not only a colour. */
 const ICONS = {

@@ -12,7 +12,6 @@ import { turns } from './turns.js';
 /** @import { Entry, Pending, Reference, Stores, Write } from './types.js' */
 
 const AT_ONCE = 20; // how long what a transaction wrote is read at its completion, in milliseconds
-const MANY = 256; // the most records of another tab that are read one by one
 const AFTER_WRITE = 100; // from an unseen write to a scan, in milliseconds; writes come in bursts
 
 /** From something a person did: it may have led to a write through another connection. */
@@ -81,9 +80,8 @@ export class Tracker {
 
   /** @param {Reference[]} references records that another tab wrote */
   async reread(references) {
-    if (references.length > MANY) return this.invalidate();
     const records = await readRecords(this.stores, references);
-    return this.take(references.map((reference, index) => ({ ...reference, record: records[index] })));
+    this.take(references.map((reference, index) => ({ ...reference, record: records[index] })));
   }
 
   /**

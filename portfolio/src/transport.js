@@ -27,10 +27,7 @@ const DELAYS = [1, 2, 4]; // seconds before the second, third and fourth attempt
 /** A server that asks to be left alone for longer gets its wish: the attempt fails. */
 const LONGEST_WAIT = 120;
 
-/**
- * How fast an upload that the browser has handed over is assumed to drain, in bytes a second:
- * the operating system and proxies hold some of it, and nothing tells how it gets on.
- */
+/** Bytes a second in which the system and proxies pass on what the browser has handed over. */
 const DRAIN = 32 * 1024;
 
 /**
@@ -94,17 +91,6 @@ function isWorthRetrying(answer) {
   return !answer || answer.status === 408 || answer.status === 429 || answer.status >= 500;
 }
 
-/**
- * @param {string | null} value of `Retry-After` (RFC 9110, section 10.2.3)
- * @returns {number} seconds, 0 without one
- */
-function secondsToWait(value) {
-  const text = value?.trim() ?? '';
-  if (/^\d+$/.test(text)) return Number(text);
-  const date = Date.parse(text);
-  return Number.isNaN(date) ? 0 : Math.max(0, (date - Date.now()) / 1000);
-}
-
 /** @param {Answer} answer */
 function refusal({ status, text, retryAfter }) {
   let reason;
@@ -118,8 +104,6 @@ function refusal({ status, text, retryAfter }) {
 }
 
 /**
- * One attempt.
- *
  * @param {Readonly<Settings>} settings @param {Request} options
  * @returns {Promise<Answer | BackupError>} an error where no answer came
  */
@@ -141,7 +125,8 @@ function exchange({ baseUrl, token, timeoutMs }, { method = 'GET', path, body, t
       timer = setTimeout(stalled, timeoutMs + longer);
     };
     xhr.onload = () => {
-      const retryAfter = secondsToWait(xhr.getResponseHeader('Retry-After'));
+      // In seconds; a date (RFC 9110, section 10.2.3) is no number, and does not count.
+      const retryAfter = Number(xhr.getResponseHeader('Retry-After')) || 0;
       finish({ status: xhr.status, text: xhr.responseText, retryAfter });
     };
     xhr.onerror = () => finish(new BackupError('The backup server can\'t be reached'));

@@ -8,12 +8,11 @@
  */
 
 import { newestOf } from './backups.js';
+import { contentsOf, randomHex } from './digests.js';
 import { BackupError, messageOf } from './errors.js';
 import { keepBase, keepFact, keepLost, recallFact } from './own.js';
 import { post } from './payload.js';
-import { Queue } from './queue.js';
-import { randomHex } from './sha256.js';
-import { contentsOf } from './upload.js';
+import { Queue } from './turns.js';
 
 /** @import { BackupStatus, Client, Receipt, Task, Upload, Whole } from './types.js' */
 

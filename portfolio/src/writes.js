@@ -1,11 +1,8 @@
 /**
- * Sees what is written through one connection.
- *
- * IndexedDB tells nobody of a write. The connection is the host's own, so its transactions are
- * where its writes can be seen: on that one object, and on what comes out of it, not on the
- * prototypes that all share. A value is copied at the call, as IndexedDB itself does; a write
- * counts when its transaction completes, and not at all if its request or that fails. What a
- * cursor writes, and what the deletion of a range deletes, is not seen, only that it was done.
+ * Sees what is written through one connection, of which IndexedDB tells nobody: on that object and
+ * what comes out of it, not on the prototypes that all share. A value is copied at the call, as
+ * IndexedDB does. A write counts when its transaction completes. What a cursor writes, and what the
+ * deletion of a range deletes, is not seen, only that it was done.
  */
 
 import { isCategory, KEY_PATHS } from './categories.js';

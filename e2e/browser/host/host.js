@@ -6,7 +6,7 @@
 import * as client from '../../../portfolio/src/index.js';
 import '../../../portfolio/src/sync-status.js';
 import { openDB } from '../../../portfolio/node_modules/idb/build/index.js?a-copy-of-its-own';
-import { sha256 } from '../../../portfolio/src/sha256.js';
+import { sha256 } from '../../../portfolio/src/digests.js';
 
 /** @type {Promise<IDBDatabase> | null} */
 let connection = null;

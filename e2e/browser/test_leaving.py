@@ -369,6 +369,19 @@ def test_without_a_beacon_an_edit_leaves_by_a_kept_alive_fetch(tab, wire, kinds,
     assert kinds == ["fetch"]
 
 
+def test_a_beacon_that_was_lost_is_sent_again_by_the_next_close(tab, wire, server):
+    page = tab(auto=True)
+    atom = put_atom(page, "edited")
+    wait_for_status(page, unsyncedCount=1)
+    wire.cut()
+    switch_away(page)
+    switch_back(page)
+    wait_for_status(page, reached=False)
+    wire.mend()
+    close_for_real(page)
+    assert wait_for_backup(server)["atoms"] == [atom]
+
+
 def test_a_quota_that_others_have_used_up_is_noticed(tab, wire, server):
     page = tab(auto=True)
     atom = put_atom(page, "edited", 8_000)

@@ -45,6 +45,8 @@ export class Schedule {
   #due = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #again;
+  /** @type {string | undefined} the key of what left since the page was last visible */
+  #left;
   #active = false;
   #arrived = false;
 
@@ -87,6 +89,8 @@ export class Schedule {
   arrive() {
     this.#arrived = true;
     this.#refused = false;
+    // Nobody knows whether a beacon has arrived: the next close sends what is still pending.
+    this.#left = undefined;
     this.client.uploads.doubt();
     return this.#run({ verify: true });
   }
@@ -181,8 +185,7 @@ export class Schedule {
     const { pending, tracker, uploads } = this.client;
     if (!this.auto || Date.now() < this.#restUntil) return;
     const next = pending.isSmall ? pending.next() : null;
-    const left = next?.key === uploads.unanswered?.key;
-    if (next && !left && !uploads.waits(next)) this.#sendAtClose(next);
+    if (next && next.key !== this.#left && !uploads.waits(next)) this.#sendAtClose(next);
     // What nobody has seen is found by a scan, and follows.
     if (!pending.isSmall || tracker.scanIsDue) void this.#run({});
   }
@@ -198,6 +201,7 @@ export class Schedule {
     if (body.size > KEEPALIVE_BYTES) return void this.#run({});
     const url = settings.baseUrl + pathOf(next);
     if (settings.token || !navigator.sendBeacon?.(url, body)) this.#fetchKeptAlive(url, body);
+    this.#left = next.key;
     uploads.unanswered = next;
     return tabs.tell({ sent: next });
   }

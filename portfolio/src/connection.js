@@ -7,9 +7,8 @@
  */
 
 /**
- * Opens at the first call. The connection is closed for another tab's upgrade or deletion, and
- * forgotten when the browser closed it, as after site data was cleared, or when opening failed:
- * then the next call opens another one.
+ * Opens at the first call, and again after the connection was closed, for another tab's upgrade or
+ * by the browser, or opening it failed.
  *
  * @template T @param {(events: ConnectionEvents) => Promise<T>} open @returns {() => Promise<T>}
  */

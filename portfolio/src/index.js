@@ -44,11 +44,9 @@ export function configure(options) {
 }
 
 /**
- * Backs up at each close, start and return, and what changed between them. A second call changes
- * nothing.
+ * Backs up by itself from now on. A second call changes nothing.
  *
- * @returns {Promise<void>} when the start's own backup, if there was one to make, has ended.
- * It never rejects: how that went is told by the status event
+ * @returns {Promise<void>} when the start's own backup has ended; the status says how it went
  */
 export async function enableAutoBackup() {
   if (enabled) return;
@@ -66,12 +64,7 @@ export function disableAutoBackup() {
   enabled = null;
 }
 
-/**
- * Backs up everything that is stored, changed or not. While such a backup runs, another call waits
- * for that one; one that another tab finishes in that time counts, if nothing changed since.
- *
- * @returns {Promise<Receipt>}
- */
+/** @returns {Promise<Receipt>} of a backup of all that is stored; two calls at once make one */
 export async function createBackup() {
   const made = client().schedule.perform({ everything: true, send: true });
   return /** @type {Receipt} */ (await made);
@@ -122,9 +115,8 @@ export async function listBackups() {
 }
 
 /**
- * @param {{limit?: number, before?: string | null, deviceId?: string}} [range] `before`: the `next`
- * of the page before; `deviceId`: only this device's
- * @returns {Promise<BackupPage>}
+ * @param {{limit?: number, before?: string | null, deviceId?: string}} [range]
+ * @returns {Promise<BackupPage>} its `next` is the `before` of the page after it
  */
 export function listBackupPage({ limit = 500, before, deviceId } = {}) {
   return readList({ limit, before, deviceId });
@@ -137,12 +129,7 @@ async function readList(range) {
   return page;
 }
 
-/**
- * Deletes a backup on the server. If it was the newest one made from here, this device backs up
- * again by itself.
- *
- * @param {string} id
- */
+/** @param {string} id if that is the newest backup of this device, it backs up again by itself */
 export async function deleteBackup(id) {
   const { settings, pending, uploads, schedule, announce } = client();
   await client().load();

@@ -81,9 +81,8 @@ export async function setFlags(stores, entries) {
 }
 
 /**
- * Makes all the changes, or, if one can't be made, none. A voice note that is stored keeps the
- * audio it has at that moment; one without gets an empty `Blob`, since the application's list of
- * notes makes an address of it.
+ * Makes all the changes, or, if one can't be made, none. A voice note keeps its audio. One without
+ * audio gets an empty `Blob`, since the application's list of notes makes an address of it.
  *
  * @param {Stores} stores @param {Change[]} changes
  * @throws {BackupError} also when a record is no longer what the change expects

@@ -20,18 +20,13 @@ import { turns } from './turns.js';
 /** How long a restore waits to know whether the base is the newest backup, in milliseconds. */
 const PATIENCE = 5000;
 
-/**
- * What `restoreFromBackup` would do, record by record. Writes nothing.
- *
- * @param {Source} source @param {Items} [items] @returns {Promise<PlannedRecord[]>}
- */
+/** @param {Source} source @param {Items} [items] @returns {Promise<PlannedRecord[]>} */
 export async function previewRestore(source, items) {
   return (await plan(client(), await readPart(source, items))).map(shown);
 }
 
 /**
- * Restores what is chosen: all that the plan says, or, on any failure, nothing. Records that are
- * not in the backup stay.
+ * Restores all that is chosen, or, on any failure, nothing.
  *
  * @param {Source} source @param {Items} [items] @param {RestoreOptions} [options]
  * @returns {Promise<RestoreResult>} @throws {BackupError}
@@ -51,8 +46,7 @@ export async function restoreFromBackup(source, items, { conflicts = 'keep' } = 
 }
 
 /**
- * Brings back what the last restore replaced and removes what it added. What was edited since
- * the restore is kept, unless `conflicts` says `replace`.
+ * Brings back what the last restore replaced and removes what it added. Later edits are kept.
  *
  * @param {{conflicts?: Choice}} [options]
  * @returns {Promise<{undone: Reference[], kept: Reference[]}>}

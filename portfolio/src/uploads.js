@@ -1,10 +1,9 @@
 /**
  * One upload at a time, in all tabs; and whether the base still is what the server has.
  *
- * The base is verified, not believed: the server is asked for the newest backup of this device. If
- * that is another one, or there is none, something happened that nobody told this device: a
- * beacon's answer that was not read, a deletion, an older directory, a damaged file. What may have
- * left without an answer is sent again, with its key, which tells; else everything is.
+ * The server is asked for the newest backup of this device. It may be another than the base, or
+ * none: after a beacon, whose answer nobody reads, a deletion or a damaged file. Then what left by
+ * a beacon is sent again with its key; if that does not make it the base, everything is sent.
  */
 
 import { newestOf } from './backups.js';

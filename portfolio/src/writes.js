@@ -99,10 +99,7 @@ function noteWrite(request, category, value, notes) {
   return request;
 }
 
-/**
- * @param {StoredRecord} value
- * @returns {StoredRecord | null} null where that can't be done: then the stores are scanned
- */
+/** @param {StoredRecord} value @returns {StoredRecord | null} null where it can't be copied */
 function copied(value) {
   try {
     return structuredClone(value);

@@ -5,6 +5,7 @@ no stray and no open file stays, and that the same upload works afterwards.
 """
 
 import fcntl
+import gc
 import itertools
 import os
 import shutil
@@ -27,6 +28,14 @@ def quick_sync():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_garbage_collection():
+    """Open files are counted: a collection would close those of earlier tests in between."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 UPLOAD = check_upload(b'{"atoms":["new"]}')

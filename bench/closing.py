@@ -1,6 +1,6 @@
 """What an edit costs, and whether it leaves with its tab, whatever the portfolio's size.
 
-    PYTHONPATH=tests:e2e .venv/bin/python -m browser.closing
+    PYTHONPATH=tests:e2e .venv/bin/python bench/closing.py
 
 A real Chromium, whose tabs are closed as by their cross, nginx and the real server. Prints the
 table of portfolio/README.md.
@@ -12,11 +12,8 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from support import Server, require_tool
-
-from .conftest import build_site, image_nginx
-from .driving import (
-    CHROMIUM,
+from browser.conftest import build_site, image_nginx
+from browser.driving import (
     MINUTE,
     close_for_real,
     longest_task,
@@ -26,7 +23,9 @@ from .driving import (
     switch_back,
     write_and_close,
 )
-from .wire import Wire
+from browser.wire import Wire
+from chromium import CHROMIUM
+from support import Server, require_tool
 
 #: Records of about 5 KB, incompressible, by the portfolio's name.
 SIZES = {"5 KB": 1, "1 MB": 200, "5 MB": 1000, "50 MB": 10_000}

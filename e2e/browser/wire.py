@@ -2,14 +2,13 @@
 
 import contextlib
 import gzip
+import http.client
 import json
 import socket
 import threading
 import time
 import urllib.parse
 from dataclasses import dataclass, field
-
-from support import free_port
 
 CHUNK = 2048
 
@@ -20,7 +19,7 @@ class Exchange:
 
     method: str
     path: str
-    headers: dict
+    headers: http.client.HTTPMessage
     started: float
     body: bytearray = field(default_factory=bytearray)
     status: int | None = None  # None: the browser was sent no answer
@@ -47,7 +46,7 @@ class Exchange:
     @property
     def document(self):
         """The JSON that was sent."""
-        gzipped = self.headers["content-type"] == "application/gzip"
+        gzipped = self.headers["Content-Type"] == "application/gzip"
         return json.loads(gzip.decompress(bytes(self.body)) if gzipped else self.body)
 
 
@@ -58,7 +57,8 @@ class Wire:
     """
 
     def __init__(self, port):
-        self._target = ("127.0.0.1", port)
+        self._target = port
+        self.port = 0
         self._changed = threading.Condition()
         self._listener = None
         self._exchanges = []
@@ -71,9 +71,7 @@ class Wire:
         self.gate.set()
 
     def __enter__(self):
-        self.port = free_port()
-        self._listener = socket.create_server(("127.0.0.1", self.port))
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        self.mend()
         return self
 
     def __exit__(self, *_):
@@ -126,6 +124,7 @@ class Wire:
     def mend(self):
         """Accept connections again, at the same address."""
         self._listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def _accept(self, listener):
@@ -143,7 +142,7 @@ class Wire:
             self._open.add(client)
         try:
             # A closed tab or a cut wire is what the tests are about.
-            with client, contextlib.suppress(ConnectionError):
+            with client, contextlib.suppress(ConnectionError, http.client.HTTPException):
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with client.makefile("rb") as reader:
                     while self._exchange(client, reader):
@@ -153,47 +152,56 @@ class Wire:
                 self._open.discard(client)
 
     def _exchange(self, client, reader):
-        head = _read_head(reader)
-        if not head:
+        request_line = reader.readline().decode()
+        if not request_line.endswith("\r\n"):
             return False
-        exchange, length = _parse(head)
+        method, path, _ = request_line.split(" ")
+        headers = http.client.parse_headers(reader)
+        exchange = Exchange(method, path, headers, time.monotonic())
         with self._changed:
             if self._closed:
                 return False
             self._exchanges.append(exchange)
             self._changed.notify_all()
         try:
-            answer = self._answer(exchange, head, length, reader)
+            status, answer = self._answer(exchange, reader)
         finally:
             with self._changed:
                 exchange.ended = time.monotonic()
                 self._changed.notify_all()
-        if answer is None:
+        if not answer:
             return False
         client.sendall(answer)
         with self._changed:
-            exchange.status = int(answer.split(b" ", 2)[1])
+            exchange.status = status
             self._changed.notify_all()
         return True
 
-    def _answer(self, exchange, head, length, reader):
+    def _answer(self, exchange, reader):
         upload = exchange.path.startswith("/api/backup?")
         if upload and self.answers:
-            self._pump(exchange, length, reader, lambda chunk: None, upload)
+            self._pump(exchange, reader, lambda chunk: None)
             return _render(*self.answers.pop(0))
-        with socket.create_connection(self._target) as server:
-            server.sendall(_closing(head))
-            self._pump(exchange, length, reader, server.sendall, upload)
-            answer = b"".join(iter(lambda: server.recv(65536), b""))
-        if not answer:
-            return None
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self._target)) as server:
+            server.putrequest(exchange.method, exchange.path, True, True)
+            for name, value in exchange.headers.items():
+                if name.lower() != "connection":
+                    server.putheader(name, value)
+            server.putheader("Connection", "close")
+            server.endheaders()
+            self._pump(exchange, reader, server.send)
+            response = server.getresponse()
+            body = response.read()
         if upload and self.lost_replies:
             self.lost_replies -= 1
-            return None
-        return _persistent(answer)
+            return None, None
+        hop = ("connection", "transfer-encoding", "content-length")
+        kept = {name: text for name, text in response.getheaders() if name.lower() not in hop}
+        return _render(response.status, kept, body)
 
-    def _pump(self, exchange, length, reader, send, upload):
-        left = length
+    def _pump(self, exchange, reader, send):
+        left = int(exchange.headers.get("Content-Length", 0))
+        upload = exchange.path.startswith("/api/backup?")
         while left:
             chunk = reader.read1(min(left, CHUNK if self.upload_rate and upload else 65536))
             if not chunk:
@@ -209,60 +217,12 @@ class Wire:
                 time.sleep(len(chunk) / self.upload_rate)
 
 
-def _read_head(reader):
-    lines = []
-    while line := reader.readline():
-        lines.append(line)
-        if line == b"\r\n":
-            return b"".join(lines)
-    return b""
-
-
-def _parse(head):
-    request_line, *lines = head.decode("latin-1").strip().split("\r\n")
-    method, path, _ = request_line.split(" ")
-    headers = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        headers[name.lower()] = value.strip()
-    exchange = Exchange(method, path, headers, time.monotonic())
-    return exchange, int(headers.get("content-length", 0))
-
-
-def _closing(head):
-    """The head with its ``Connection`` replaced: one exchange a connection to nginx."""
-    lines = head.split(b"\r\n")
-    kept = [line for line in lines[:-2] if not line.lower().startswith(b"connection:")]
-    return b"\r\n".join([*kept, b"Connection: close", b"", b""])
-
-
-def _persistent(answer):
-    """The whole answer, its length said, so that the browser's connection can stay open."""
-    head, _, body = answer.partition(b"\r\n\r\n")
-    status, *lines = head.split(b"\r\n")
-    names = (b"connection:", b"transfer-encoding:", b"content-length:")
-    chunked = any(line.lower() == b"transfer-encoding: chunked" for line in lines)
-    kept = [line for line in lines if not line.lower().startswith(names)]
-    body = _dechunked(body) if chunked else body
-    if status.split(b" ")[1] not in (b"204", b"304"):
-        kept.append(b"Content-Length: %d" % len(body))
-    return b"\r\n".join([status, *kept, b"", body])
-
-
-def _dechunked(body):
-    parts = []
-    while body:
-        size, _, rest = body.partition(b"\r\n")
-        length = int(size, 16)
-        parts.append(rest[:length])
-        body = rest[length + 2 :]
-        if not length:
-            break
-    return b"".join(parts)
-
-
 def _render(status, headers, value):
-    body = value.encode() if isinstance(value, str) else json.dumps(value).encode()
-    lines = [f"HTTP/1.1 {status} Injected", f"Content-Length: {len(body)}"]
+    """The status, and an answer that says its length, so that the connection can stay open."""
+    text = value if isinstance(value, (str, bytes)) else json.dumps(value)
+    body = text.encode() if isinstance(text, str) else text
+    lines = [f"HTTP/1.1 {status} {http.client.responses[status]}"]
     lines += [f"{name}: {text}" for name, text in headers.items()]
-    return "\r\n".join([*lines, "", ""]).encode() + body
+    if status not in (204, 304):
+        lines.append(f"Content-Length: {len(body)}")
+    return status, "\r\n".join([*lines, "", ""]).encode("latin-1") + body

@@ -61,8 +61,13 @@ def edit_atom(page, title, new_title):
     page.locator("#atom-dialog").wait_for(state="hidden")
 
 
-def atom_titles(page):
-    return page.locator("#atom-list b").all_text_contents()
+def wait_for_titles(page, titles):
+    """Wait until these are the titles of the atoms in the list, in any order."""
+    page.wait_for_function(
+        """titles => [...document.querySelectorAll('#atom-list b')]
+            .map((title) => title.textContent).sort().join('\\0') === titles.join('\\0')""",
+        arg=sorted(titles),
+    )
 
 
 def open_backup(page, number=0):
@@ -102,23 +107,23 @@ def test_atoms_are_added_edited_and_backed_up(page, server):
     add_atom(page, "Tide table")
     wait_for_headline(page, "1 change waits")
     edit_atom(page, "Tide table", "Tide tables")
-    assert atom_titles(page) == ["Tide tables"]
+    wait_for_titles(page, ["Tide tables"])
     back_up(page, 1)
     (backup,) = stored_backups(server)
     assert backup["counts"]["atoms"] == 1
     wait_for_headline(page, "Everything on this device is backed up")
-    assert page.locator("#last").text_content() == "Last backup just now"
-    assert page.locator("#storage").text_content().startswith("1 backup on the server: ")
+    page.locator("#last:text-is('Last backup just now')").wait_for()
+    page.locator("#storage", has_text="1 backup on the server: ").wait_for()
 
     add_atom(page, "Slow orbit")
     back_up(page, 2)
     newest = page.locator(".entry").first
-    assert newest.locator(".change").text_content() == "+1\u00a0atom"
+    newest.locator(".change", has_text="+1\u00a0atom").wait_for()
     newest.locator(".fold").click()
     assert "2\u00a0atoms" in newest.locator(".counts").text_content()
     edit_atom(page, "Slow orbit", "Slow orbits")
     back_up(page, 3)
-    assert page.locator(".entry .change").first.text_content() == "edited, +1 byte"
+    newest.locator(".change", has_text="edited, +1 byte").wait_for()
 
 
 def test_a_restore_is_previewed_done_undone_and_replaces_nothing_newer_unasked(page, server):
@@ -137,12 +142,12 @@ def test_a_restore_is_previewed_done_undone_and_replaces_nothing_newer_unasked(p
     assert dialog.get_by_role("status").text_content() == "1 new here · 1 newer here, replaced"
     dialog.get_by_role("button", name="Restore 2 records").click()
     page.get_by_text("Restored: 1 record came back, 1 record replaced.").wait_for()
-    assert sorted(atom_titles(page)) == ["Hum", "Tide table"]
+    wait_for_titles(page, ["Hum", "Tide table"])
 
     reload(page)
     page.get_by_role("button", name="Undo the restore").click()
     page.get_by_text("Undone: 2 records as before the restore.").wait_for()
-    assert atom_titles(page) == ["Tide table, edited"]
+    wait_for_titles(page, ["Tide table, edited"])
 
 
 ATOMS = [
@@ -244,7 +249,7 @@ def test_a_backup_is_downloaded_as_it_is_and_restored_from_that_file(page, serve
     dialog.get_by_role("checkbox", name="Tide table").check()
     dialog.get_by_role("button", name="Restore 1 record").click()
     page.get_by_text("Restored: 1 record replaced.").wait_for()
-    assert atom_titles(page) == ["Tide table"]
+    wait_for_titles(page, ["Tide table"])
     # The page can't know what the server has: the record goes with the next backup.
     assert page.get_by_role("button", name="Undo the restore").is_visible()
     wire.mend()
@@ -291,7 +296,7 @@ def test_what_a_backup_says_is_text_and_no_longer_than_the_page_bears(page, wire
     dialog.get_by_label("All missing or different here: 5").check()
     dialog.get_by_role("button", name="Restore 5 records").click()
     page.get_by_text("Restored: 5 records came back.").wait_for()
-    assert sorted(atom_titles(page)) == sorted(HOSTILE)
+    assert sorted(page.locator("#atom-list b").all_text_contents()) == sorted(HOSTILE)
     assert page.locator("#owned, main img, main script").count() == 0
     assert page.title() == "Backups"
     policy = page.request.get(f"{wire.url}/").headers["content-security-policy"]

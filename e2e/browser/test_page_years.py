@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support import Server
+from support import Server, wait_until
 
 from .conftest import image_nginx
 from .driving import longest_task, stored_backups
@@ -315,7 +315,7 @@ def test_alone_the_page_keeps_no_other_tab_waiting_and_goes_on(page, context, wi
     other = context.new_page()
     other.goto(f"{wire.url}/404.html")
     assert other.evaluate(f"({UNBLOCKED})({request_})")
-    page.wait_for_function("window.refused")
+    wait_until(lambda: page.evaluate("window.refused"), 20)
     page.evaluate("window.allow()")
     add_atom(page, "High water")
     page.get_by_role("button", name="Back up now").click()

@@ -88,8 +88,8 @@ def _allows_origin(request: Request, settings: Settings) -> bool:
     """Tell whether the page that makes this request, if it is one, may make it."""
     origin = request.origin
     if origin is None:
-        # Not another site's image, script or form; but a person may follow its link.
-        is_link = request.headers.get("Sec-Fetch-Mode") == "navigate" and request.method == "GET"
+        # Not another site's image, frame or form; but a person may follow its link.
+        is_link = request.headers.get("Sec-Fetch-Dest") == "document" and request.method == "GET"
         return request.headers.get("Sec-Fetch-Site") != "cross-site" or is_link
     name = _name_in(origin)
     if name and name == _host_name(request):

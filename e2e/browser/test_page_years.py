@@ -122,6 +122,7 @@ def test_a_device_with_less_than_another_is_offered_everything(page, server):
     page.get_by_role("button", name="Undo the restore").click()
     page.get_by_text("Undone: 12 records as before the restore.").wait_for()
     button.click()
+    page.get_by_text("Restored: 12 records came back.").wait_for()
     page.get_by_role("button", name="Dismiss").click()
     page.get_by_role("button", name="Undo the restore").wait_for(state="hidden")
     reload(page)

@@ -1,4 +1,4 @@
-"""How long a client is waited for, and how the connection of one that is too slow ends.
+"""How long the server waits for a client, and how the connection of a slow client ends.
 
 gunicorn's threads wait for a body, and for room to send an answer, without a limit. The kernel's
 limits (SO_RCVTIMEO and SO_SNDTIMEO, socket(7)) end each of these waits; a timeout of Python's would

@@ -39,7 +39,7 @@ Layout = msgspec.defstruct(
 
 
 class Receipt(msgspec.Struct):
-    """What a client is told of the backup it stored; ``timestamp`` is JSON text."""
+    """The answer to an upload; ``timestamp`` is JSON text."""
 
     id: str
     timestamp: msgspec.Raw
@@ -85,7 +85,7 @@ class Head(msgspec.Struct, rename="camel"):
         return self.data_start + start, length
 
     def receipt(self) -> Receipt:
-        """Return what a client was told when it stored this."""
+        """Return the answer to the upload that this was."""
         return Receipt(self.id, self.timestamp, self.size, self.counts)
 
     def entry(self) -> dict:

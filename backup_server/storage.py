@@ -8,8 +8,8 @@ On disk, in the directory itself:
 - ``.keys/<key>``: a link to the file stored with this key, see ``keys``.
 
 A backup's bytes and its key are synced before it gets its name, and the directory is synced before
-anyone is told. The lock is held across the sync of a key, never across that of a document. What is
-not done: locking against programs that change the directory behind the server's back.
+the answer. The lock is held across the sync of a key, never across that of a document. Other
+programs that change the directory meet no lock.
 """
 
 import logging

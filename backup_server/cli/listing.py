@@ -1,4 +1,4 @@
-"""``list`` and ``verify``: what is stored, and whether it still is what was written."""
+"""``list`` and ``verify``: the stored backups, and whether their bytes are as they were written."""
 
 import json
 

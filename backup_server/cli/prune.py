@@ -1,4 +1,4 @@
-"""``prune``: deletes backups that no rule keeps, if it is told to."""
+"""``prune``: shows the backups that no rule keeps, and deletes them with ``--yes``."""
 
 from contextlib import suppress
 from itertools import groupby

@@ -139,8 +139,9 @@ class Bench:
         send_plain(window)
         count = len(self.wire.uploads)
         write_and_close(window, slug, length)
-        opener.close()
         upload = self.sent_since(count)
+        # Not before: the two share a process, which would end without a `pagehide` in the window.
+        opener.close()
         if upload and upload.status == 201 and upload.is_plain_beacon and self.has(slug):
             figures.arrived_same_task += 1
 

@@ -102,6 +102,7 @@ export class Pending {
   invalidate() {
     this.#invalidated += 1;
     this.complete = false;
+    this.#next = null;
   }
 
   /** @param {State} next compared with what is stored from now on */
@@ -142,6 +143,7 @@ export class Pending {
       this.#sort({ ...referenceOf(name), name, json: null, digest: null, flag: null });
     }
     this.complete = this.#invalidated === scan.from;
+    this.#next = null;
     return [...scan.found.values()];
   }
 

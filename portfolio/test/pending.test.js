@@ -291,3 +291,15 @@ test('a device that was emptied sends nothing by itself', () => {
   assert.equal(pending.storedCount, 0);
   assert.equal(pending.next(), null);
 });
+
+test('what was asked for before the first scan ended is packed after it', () => {
+  const pending = new Pending();
+  pending.rebase({ deviceId: 'phone', base: null, lost: null, known: new Map() });
+  pending.beginScan();
+  pending.track(entryOf('atoms', 'tide', { slug: 'tide' }));
+  assert.equal(pending.next(), null);
+  pending.endScan();
+  assert.deepEqual(pending.next()?.counts.atoms, 1);
+  pending.invalidate();
+  assert.equal(pending.next(), null);
+});

@@ -136,17 +136,20 @@ class Directory:
     def temporary(self) -> Iterator[tuple[int, str]]:
         """Make a file to write to; yield its descriptor and name, and remove the name at the end.
 
-        A sweep spares it from its lock on, for as long as this process lives.
+        A sweep spares it for as long as this process lives.
         """
-        name, flags = temporary_name(), os.O_RDWR | os.O_CREAT | os.O_EXCL
-        descriptor = os.open(name, flags, FILE_MODE, dir_fd=self.descriptor)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield descriptor, name
-        finally:
-            with suppress(OSError):  # the next sweep removes it
-                self.unlink(name)
-            os.close(descriptor)
+        while True:
+            name, flags = temporary_name(), os.O_RDWR | os.O_CREAT | os.O_EXCL
+            descriptor = os.open(name, flags, FILE_MODE, dir_fd=self.descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if os.fstat(descriptor).st_nlink:  # else a sweep came before the lock
+                    yield descriptor, name
+                    return
+            finally:
+                with suppress(OSError):  # the next sweep removes it
+                    self.unlink(name)
+                os.close(descriptor)
 
     def link(self, descriptor: int, temporary: str, name: str) -> None:
         """Give an open temporary file its name; raise NameTaken if another file has it."""

@@ -276,6 +276,33 @@ def test_a_sweep_spares_what_is_being_written_and_removes_what_was_left(tmp_path
     assert set(os.listdir(tmp_path)) == left
 
 
+@pytest.mark.parametrize("operation", ["upload", "keyed upload", "health"])
+@pytest.mark.parametrize(("module", "name"), [(fcntl, "flock"), (os, "symlink")])
+def test_a_sweep_in_the_midst_of_a_call_fails_nothing(
+    storage, monkeypatch, operation, module, name
+):
+    """A worker that starts sweeps while the others write."""
+    call, calls = getattr(module, name), []
+
+    def sweep_around(*arguments, **options):
+        calls.append(arguments)
+        if name == "flock" and len(calls) < 3:
+            sweep()
+        result = call(*arguments, **options)
+        if name == "symlink":
+            sweep()
+        return result
+
+    def sweep():
+        monkeypatch.undo()
+        Directory(storage.directory).sweep()
+        monkeypatch.setattr(module, name, sweep_around)
+
+    monkeypatch.setattr(module, name, sweep_around)
+    OPERATIONS[operation](storage, "")
+    assert calls or operation == "upload"
+
+
 def test_a_directory_is_synced_into_the_one_above_be_it_new_or_not(tmp_path, monkeypatch):
     """Whoever made it may have been killed before this sync."""
     synced, directory = [], tmp_path / "parent" / "data"

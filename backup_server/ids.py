@@ -6,18 +6,16 @@ made. The Express server's ids, ``2026-02-01T10-54-27-123Z-ab12``, are read but 
 """
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-_SECOND = r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d"
-_OURS = re.compile(rf"({_SECOND})(?:-(\d{{4}}))?", re.ASCII)
-_ID = re.compile(rf"{_SECOND}(?:-\d{{4}}|-\d{{3}}Z-[0-9a-z]{{1,12}})?", re.ASCII)
-_FILE_NAME = re.compile(rf"backup-({_ID.pattern})\.json", re.ASCII)
+_ID = r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:-\d{4}|-\d{3}Z-[0-9a-z]{1,12})?"
+_FILE_NAME = re.compile(rf"backup-({_ID})\.json", re.ASCII)
 _FORMAT = "%Y-%m-%dT%H-%M-%S"
 
 
 def is_id(text: str) -> bool:
     """Tell whether this text has the form of an id, ours or the Express server's."""
-    return _ID.fullmatch(text) is not None
+    return id_of(file_name(text)) is not None
 
 
 def file_name(backup_id: str) -> str:
@@ -31,26 +29,20 @@ def id_of(name: str) -> str | None:
     return match[1] if match else None
 
 
-def time_of(backup_id: str) -> datetime:
-    """Return the second that an id begins with; raise ValueError if no calendar has it."""
-    return datetime.strptime(backup_id[:19], _FORMAT).replace(tzinfo=UTC)
-
-
 def next_id(last: str, now: datetime) -> str:
     """Return the id for a backup made now, greater as text than every id up to ``last``.
 
     ``last`` may be empty. Where the clock stands behind it (a step back, or more than 9,999
     backups in a second), order is kept and the id runs ahead of the clock.
     """
-    second = now.strftime(_FORMAT)
+    second, counter = now.strftime(_FORMAT), last[20:] or "0"
     if second > last:
         return second
-    ours = _OURS.fullmatch(last)
-    if ours and ours[2] != "9999":
-        return f"{ours[1]}-{int(ours[2] or 0) + 1:04}"
+    if counter.isdigit() and counter != "9999":
+        return f"{last[:19]}-{int(counter) + 1:04}"
     # An Express id's milliseconds, or a counter at its end, leave no room behind them.
     try:
-        return (time_of(last) + timedelta(seconds=1)).strftime(_FORMAT)
+        return (datetime.strptime(last[:19], _FORMAT) + timedelta(seconds=1)).strftime(_FORMAT)
     except (ValueError, OverflowError):  # a file named by hand, on no day of the calendar
         return second
 

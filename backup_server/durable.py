@@ -23,16 +23,10 @@ from .errors import NoRoom, Unavailable
 #: For the user of this process alone: somebody's private work.
 FILE_MODE, DIRECTORY_MODE = 0o600, 0o700
 _TEMPORARY = re.compile(r"\.upload-[0-9a-z_]{8,32}\.tmp", re.ASCII)
-# Not all bytes in one call: the kernel would look for as much memory in one piece, and clear it.
-_WRITE_BYTES = 256 * 1024
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Neither a link, which leads elsewhere, nor a pipe, which blocks, is a file of this directory.
 _FILE_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-
-
-class NameTaken(Exception):
-    """A file already has the name that a new one was to get."""
 
 
 class translate_os_errors(ContextDecorator, AbstractContextManager):
@@ -54,10 +48,7 @@ class translate_os_errors(ContextDecorator, AbstractContextManager):
 
 
 class Directory:
-    """A directory that is there; opened when it is first used.
-
-    Methods raise OSError, and those that need the directory's identity Unavailable.
-    """
+    """A directory that is there; opened when it is first used. Methods raise OSError."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -70,31 +61,28 @@ class Directory:
         self._opened = os.fstat(descriptor)
         return descriptor
 
+    @translate_os_errors("The storage directory cannot be reached")
     def check(self) -> None:
         """Raise Unavailable if the path leads to another directory than the one that is open."""
         here = self.descriptor
-        with translate_os_errors("The storage directory cannot be reached"):
-            if not os.path.samestat(os.stat(self.path), self._opened):
-                raise Unavailable(
-                    f"{self.path} is not the directory this server started with, as if its disk "
-                    "had been unmounted; bring that back, or restart the server."
-                )
-            try:
-                os.stat(".", dir_fd=here)
-            except OSError:  # the descriptor is stale (NFS, FUSE), or the directory is locked up
-                descriptor = os.open(self.path, _DIRECTORY_FLAGS)
-                os.dup2(descriptor, here, inheritable=False)  # other threads may be using it
-                os.close(descriptor)
-                os.stat(".", dir_fd=here)
+        if not os.path.samestat(os.stat(self.path), self._opened):
+            raise Unavailable(
+                f"{self.path} is not the directory this server started with, as if its disk "
+                "had been unmounted; bring that back, or restart the server."
+            )
+        try:
+            os.stat(".", dir_fd=here)
+        except OSError:  # the descriptor is stale (NFS, FUSE), or the directory is locked up
+            descriptor = os.open(self.path, _DIRECTORY_FLAGS)
+            os.dup2(descriptor, here, inheritable=False)  # other threads may be using it
+            os.close(descriptor)
+            os.stat(".", dir_fd=here)
 
     def names(self) -> list[str]:
         """List the directory's names, in no order."""
         # Opened anew: processes that share a descriptor share the offset of its listing, too.
-        descriptor = os.open(".", _DIRECTORY_FLAGS, dir_fd=self.descriptor)
-        try:
+        with _closing(os.open(".", _DIRECTORY_FLAGS, dir_fd=self.descriptor)) as descriptor:
             return os.listdir(descriptor)
-        finally:
-            os.close(descriptor)
 
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
         """Open a regular file; raise OSError, with EINVAL where something else has the name."""
@@ -113,11 +101,8 @@ class Directory:
 
     def sync(self, name: str = ".") -> None:
         """Make all names of this directory, or of one in it, durable as they are."""
-        descriptor = os.open(name, _DIRECTORY_FLAGS, dir_fd=self.descriptor)
-        try:
+        with _closing(os.open(name, _DIRECTORY_FLAGS, dir_fd=self.descriptor)) as descriptor:
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     @contextmanager
     def lock(self, name: str) -> Iterator[int]:
@@ -125,12 +110,9 @@ class Directory:
 
         Orders threads, processes and hosts. Closing the file, or the holder's death, releases it.
         """
-        descriptor = self.open(name, os.O_RDWR | os.O_CREAT)
-        try:
+        with _closing(self.open(name, os.O_RDWR | os.O_CREAT)) as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield descriptor
-        finally:
-            os.close(descriptor)
 
     @contextmanager
     def temporary(self) -> Iterator[tuple[int, str]]:
@@ -151,15 +133,9 @@ class Directory:
                     self.unlink(name)
                 os.close(descriptor)
 
-    def link(self, descriptor: int, temporary: str, name: str) -> None:
-        """Give an open temporary file its name; raise NameTaken if another file has it."""
-        try:
-            os.link(temporary, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
-        except FileExistsError:
-            # Over NFS the answer to a link that was made may be lost; then the repeated call
-            # fails, but the file has two names (open(2), O_EXCL).
-            if os.fstat(descriptor).st_nlink != 2:
-                raise NameTaken from None
+    def link(self, temporary: str, name: str) -> None:
+        """Give a temporary file its name; raise FileExistsError if another file has it."""
+        os.link(temporary, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
 
     def sweep(self) -> None:
         """Remove the temporary files of processes that are gone."""
@@ -167,12 +143,9 @@ class Directory:
             with suppress(OSError):  # such as BlockingIOError, for what is being written
                 if os.path.islink(self.path / name):  # a trial of whether there can be links
                     self.unlink(name)
-                descriptor = self.open(name, os.O_RDWR)
-                try:
+                with _closing(self.open(name, os.O_RDWR)) as descriptor:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     self.unlink(name)
-                finally:
-                    os.close(descriptor)
 
 
 def make_directory(path: Path) -> None:
@@ -192,8 +165,9 @@ def temporary_name() -> str:
     return f".upload-{secrets.token_hex(8)}.tmp"
 
 
-def write(descriptor: int, data: bytes | memoryview) -> None:
-    """Write all of these bytes at the file's offset."""
-    left = memoryview(data)
-    while left:
-        left = left[os.write(descriptor, left[:_WRITE_BYTES]) :]
+@contextmanager
+def _closing(descriptor: int) -> Iterator[int]:
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

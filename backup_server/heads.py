@@ -27,9 +27,6 @@ log = logging.getLogger("backup_server")
 #: Inode, size, mtime and ctime. A program may set mtime to the past, but none can set ctime.
 Stamp = tuple[int, int, int, int]
 
-# The longest that a file system's clock stands still, in seconds: 10 ms on Linux (jiffies), and up
-# to 2 s where times are whole seconds.
-_STEP, _COARSE_STEP = 0.05, 3.0
 # Errors of the process or of the whole file system; any other is one file's, which is left out.
 _OF_ALL_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN, errno.ESTALE)
 # Neither a link that leads elsewhere, nor a directory, pipe or socket is a backup.
@@ -40,8 +37,8 @@ class Entry(NamedTuple):
     """What a listing says of a backup, as JSON; ``json`` is empty for a damaged file."""
 
     stamp: Stamp
-    json: bytes
-    device_id: str | None
+    json: bytes = b""
+    device_id: str | None = None
 
 
 class Heads:
@@ -54,8 +51,7 @@ class Heads:
         self._directory = directory
         self._listing = threading.Lock()
         self._stamp: Stamp | None = None
-        self._first_seen = 0.0
-        self._is_proved = False
+        self._changes_until: float | None = None  # without a change of the stamp
         self._ids: list[str] = []
         self._entries: dict[str, Entry] = {}
 
@@ -64,14 +60,13 @@ class Heads:
         with self._listing:
             status, now = os.fstat(self._directory.descriptor), time.monotonic()
             if (stamp := _stamp(status)) != self._stamp:
-                self._stamp, self._first_seen, self._is_proved = stamp, now, False
-            if not self._is_proved:
-                names = self._directory.names()
-                self._ids = sorted(filter(None, map(ids.id_of, names)))
-                self._is_proved = now - self._first_seen > _step(status)
-                if len(self._entries) > len(self._ids):
-                    for gone in self._entries.keys() - set(self._ids):
-                        del self._entries[gone]
+                self._stamp, self._changes_until = stamp, now + _step(status)
+            if self._changes_until is not None:
+                self._ids = sorted(filter(None, map(ids.id_of, self._directory.names())))
+                known = self._entries
+                self._entries = {one: known[one] for one in self._ids if one in known}
+                if now > self._changes_until:
+                    self._changes_until = None
             return self._ids
 
     def open(self, backup_id: str) -> tuple[BinaryIO, Head]:
@@ -81,11 +76,10 @@ class Heads:
         """
         file = self.open_file(backup_id)
         try:
-            descriptor = file.fileno()
-            size = os.fstat(descriptor).st_size
-            text = os.pread(descriptor, document.HEAD_BYTES, 0)
+            size = os.fstat(file.fileno()).st_size
+            text = os.pread(file.fileno(), document.HEAD_BYTES, 0)
             if not document.has_head(text):
-                text = document.read_whole(descriptor, size)
+                text = document.read_whole(file.fileno(), size)
             head = document.read_head(text, size)
         except BaseException:
             file.close()
@@ -114,34 +108,33 @@ class Heads:
         all_ids = self.ids()
         end = len(all_ids) if before is None else bisect_left(all_ids, before)
         for position in range(end - 1, -1, -1):
-            backup_id = all_ids[position]
-            name = ids.file_name(backup_id)
             try:
-                status = os.stat(name, dir_fd=self._directory.descriptor, follow_symlinks=False)
-                entry = self._entries.get(backup_id)
-                if not entry or entry.stamp != _stamp(status):
-                    entry = self._read_entry(backup_id, status)
+                entry = self._entry(all_ids[position])
             except (FileNotFoundError, UnknownBackup):
                 continue  # deleted since it was listed, or no file
             except OSError as error:
                 if error.errno in _OF_ALL_FILES:
                     raise
-                log.error("%s is left out: %s", name, error)
+                log.error("%s is left out: %s", all_ids[position], error)
                 continue
             if entry.json:
-                yield backup_id, entry
+                yield all_ids[position], entry
 
-    def _read_entry(self, backup_id: str, status: os.stat_result) -> Entry:
-        """Read a file that has had this status; keep its entry unless it changed just before."""
-        is_proof = abs(time.time() - status.st_ctime) > _step(status)
-        try:
-            head = self.head(backup_id)
-            entry = Entry(_stamp(status), msgspec.json.encode(head.entry()), head.device_id)
-        except DamagedBackup as error:
-            log.error("%s is left out: %s", ids.file_name(backup_id), error)
-            entry = Entry(_stamp(status), b"", None)
-        if is_proof:
-            self._entries[backup_id] = entry
+    def _entry(self, backup_id: str) -> Entry:
+        """Return a file's entry; keep it unless the file changed just before it was read."""
+        name = ids.file_name(backup_id)
+        status = os.stat(name, dir_fd=self._directory.descriptor, follow_symlinks=False)
+        entry = self._entries.get(backup_id)
+        if not entry or entry.stamp != _stamp(status):
+            is_settled = abs(time.time() - status.st_ctime) > _step(status)
+            try:
+                head = self.head(backup_id)
+                entry = Entry(_stamp(status), msgspec.json.encode(head.entry()), head.device_id)
+            except DamagedBackup as error:
+                log.error("%s is left out: %s", name, error)
+                entry = Entry(_stamp(status))
+            if is_settled:
+                self._entries[backup_id] = entry
         return entry
 
 
@@ -150,6 +143,6 @@ def _stamp(status: os.stat_result) -> Stamp:
 
 
 def _step(status: os.stat_result) -> float:
-    """Return for how many seconds the times of this directory or file may stand still."""
+    """Return how long a clock may stand still, in seconds: 10 ms on Linux, 2 s in whole seconds."""
     is_coarse = status.st_mtime_ns % 10**9 == 0 or status.st_ctime_ns % 10**9 == 0
-    return _COARSE_STEP if is_coarse else _STEP
+    return 3.0 if is_coarse else 0.05

@@ -4,8 +4,7 @@ import errno
 import os
 import tempfile
 import time
-from contextlib import suppress
-from functools import partial
+from pathlib import Path
 
 from .durable import Directory, temporary_name
 from .errors import Unavailable
@@ -19,22 +18,20 @@ class Health:
 
     def __init__(self, directory: Directory):
         self._directory = directory
-        self._has_links = False
-        self._checked = float("-inf")
+        self._checked: float | None = None
 
     def check(self, lock_name: str) -> None:
         """Raise unless there is room and all that an upload does can be done.
 
         After a success it tries nothing for a second: anyone may ask, as often as they like.
         """
-        if time.monotonic() < self._checked + 1:
+        if self._checked is not None and time.monotonic() < self._checked + 1:
             return
         path, user = self._directory.path, os.geteuid()
         try:
             os.close(self._directory.open(lock_name, os.O_RDWR | os.O_CREAT))
-            if not self._has_links:
+            if self._checked is None:
                 self._check_links()
-                self._has_links = True
             with tempfile.TemporaryFile(dir=path, prefix=".upload-", suffix=".tmp") as file:
                 file.write(bytes(_BYTES))
         except PermissionError as error:
@@ -46,22 +43,17 @@ class Health:
 
     def _check_links(self) -> None:
         """Raise Unavailable if the file system has no hard links (FAT) or symbolic ones (CIFS)."""
-        here = self._directory.descriptor
-        kinds = {
-            "hard": partial(os.link, src_dir_fd=here, dst_dir_fd=here),
-            "symbolic": partial(os.symlink, dir_fd=here),
-        }
+        path = self._directory.path
         with self._directory.temporary() as (_, name):
-            for kind, link in kinds.items():
-                other = temporary_name()
+            for kind, link in {"hard": Path.hardlink_to, "symbolic": Path.symlink_to}.items():
+                trial = path / temporary_name()
                 try:
-                    link(name, other)
+                    link(trial, path / name)
                 except OSError as error:
                     if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
                         raise
                     raise Unavailable(
-                        f"The file system of {self._directory.path} has no {kind} links, which "
-                        "uploads need; use another one, such as ext4."
+                        f"The file system of {path} has no {kind} links, which uploads need; use "
+                        "another one, such as ext4."
                     ) from error
-                with suppress(FileNotFoundError):  # a sweep was faster
-                    self._directory.unlink(other)
+                trial.unlink(missing_ok=True)  # a sweep may have been faster

@@ -5,7 +5,8 @@ On disk, in the directory itself:
 - ``backup-<id>.json``: one stored document each, never changed once it has this name;
 - ``.upload-<random>.tmp``: an upload that is being written;
 - ``.last-id``: the newest id given, and the lock under which ids and keys are given;
-- ``.keys/<key>``: a link to the file stored with this key, see ``keys``.
+- ``.keys/<key>``: a symbolic link to the file stored with this key. A link that dangles counts for
+  nothing, so a backup's deletion forgets its key.
 
 A backup's bytes and its key are synced before it gets its name, and the directory is synced before
 the answer. The lock is held across the sync of a key, never across that of a document. Other
@@ -21,9 +22,9 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from . import checksum, document, durable, ids, keys
-from .document import Head, Receipt, Rendered
-from .durable import Directory, NameTaken, translate_os_errors
+from . import checksum, document, durable, ids
+from .document import Head, Receipt
+from .durable import Directory, translate_os_errors
 from .errors import BackupError, DamagedBackup, Unavailable, UnknownBackup, UnusableBase
 from .heads import Heads
 from .health import Health
@@ -31,9 +32,11 @@ from .upload import Piece, Upload
 
 log = logging.getLogger("backup_server")
 
-_LAST_ID = ".last-id"
+_LAST_ID, _KEYS = ".last-id", ".keys"
 # The size of .last-id in bytes: more than the longest id.
 _LAST_ID_BYTES = 64
+# Not all bytes in one call: the kernel would look for as much memory in one piece, and clear it.
+_WRITE_BYTES = 256 * 1024
 
 
 class Storage:
@@ -48,6 +51,8 @@ class Storage:
         self._directory = Directory(directory)
         self.heads = Heads(self._directory)
         self._health = Health(self._directory)
+        # Ids are greater than this, too: .last-id knows no files that other programs brought here.
+        self._newest = ""
 
     def prepare(self) -> None:
         """Make the directory if it is missing, and remove what killed servers left in it.
@@ -56,8 +61,8 @@ class Storage:
         """
         durable.make_directory(self.directory)
         self.sweep()
+        self._newest = max(self.heads.ids(), default="")
         try:
-            self._follow_newest()
             self.check()
         except BackupError as error:  # what is stored can be read all the same
             log.error("%s", error)
@@ -79,12 +84,11 @@ class Storage:
         With a key that is known already nothing is stored, and the receipt is the first one's.
         """
         self._directory.check()
-        while True:
-            try:
-                receipt, is_new = self._write(upload, key)
-                break
-            except NameTaken:  # by a file that came without this server
-                self._follow_newest()
+        try:
+            receipt, is_new = self._write(upload, key)
+        except FileExistsError:  # a file that came without this server has the name
+            self._newest = max(self.heads.ids(), default="")
+            return self.add(upload, key)
         try:
             self._confirm()
         except (OSError, Unavailable):
@@ -160,17 +164,19 @@ class Storage:
         backup_id = self._next_id(now)
         content = document.render(upload, backup_id, ids.iso(now), key)
         with self._directory.temporary() as (descriptor, temporary):
-            _write_document(descriptor, content)
+            written = _written(descriptor, content.pieces)
+            digits = checksum.digits(written, content.digits_at)
+            os.pwrite(descriptor, digits, content.digits_at)
             os.fsync(descriptor)
             name = ids.file_name(backup_id)
             if key is None:
-                self._directory.link(descriptor, temporary, name)
+                self._directory.link(temporary, name)
                 return content.receipt, True
             with self._directory.lock(_LAST_ID):
                 if first := self._stored_with(key):
                     return first, False
-                keys.link(self._directory, key, name)
-                self._directory.link(descriptor, temporary, name)
+                self._link_key(key, name)
+                self._directory.link(temporary, name)
             return content.receipt, True
 
     def _confirm(self) -> None:
@@ -178,50 +184,44 @@ class Storage:
         self._directory.sync()
         self._directory.check()
 
+    def _next_id(self, now: datetime) -> str:
+        with self._directory.lock(_LAST_ID) as descriptor:
+            last = os.pread(descriptor, _LAST_ID_BYTES, 0).decode(errors="replace").strip()
+            if not ids.is_id(last):
+                last = max(self.heads.ids(), default="")
+            backup_id = ids.next_id(max(last, self._newest), now)
+            os.pwrite(descriptor, f"{backup_id:<{_LAST_ID_BYTES - 1}}\n".encode(), 0)
+            return backup_id
+
     def _stored_with(self, key: str) -> Receipt | None:
         """Return the receipt of the backup a key leads to, if that says it was stored with it."""
-        backup_id = ids.id_of(keys.file_of(self._directory, key) or "")
-        if backup_id is None:
-            return None
         try:
-            head = self.heads.head(backup_id)
-        except (UnknownBackup, DamagedBackup):
+            target = os.readlink(f"{_KEYS}/{key}", dir_fd=self._directory.descriptor)
+            head = self.heads.head(ids.id_of(os.path.basename(target)) or "")
+        except (FileNotFoundError, UnknownBackup, DamagedBackup):
             return None
         return head.receipt() if head.key == key else None
 
-    def _next_id(self, now: datetime) -> str:
-        with self._directory.lock(_LAST_ID) as descriptor:
-            last = _read_id(descriptor) or max(self.heads.ids(), default="")
-            backup_id = ids.next_id(last, now)
-            _write_id(descriptor, backup_id)
-            return backup_id
+    def _link_key(self, key: str, name: str) -> None:
+        """Let a key lead to a file, durably, before that file gets its name.
 
-    @translate_os_errors("The newest id could not be recorded")
-    def _follow_newest(self) -> None:
-        """Let new ids be greater than those of all files, whichever program brought them here."""
-        with self._directory.lock(_LAST_ID) as descriptor:
-            newest = max(self.heads.ids(), default="")
-            if newest > _read_id(descriptor):
-                _write_id(descriptor, newest)
-
-
-def _read_id(descriptor: int) -> str:
-    """Return the newest id given, or nothing where that is not known."""
-    last = os.pread(descriptor, _LAST_ID_BYTES, 0).decode(errors="replace").strip()
-    return last if ids.is_id(last) else ""
-
-
-def _write_id(descriptor: int, backup_id: str) -> None:
-    os.pwrite(descriptor, f"{backup_id:<{_LAST_ID_BYTES - 1}}\n".encode(), 0)
-
-
-def _write_document(descriptor: int, content: Rendered) -> None:
-    written = _written(descriptor, content.pieces)
-    os.pwrite(descriptor, checksum.digits(written, content.digits_at), content.digits_at)
+        Who dies or fails between the two leaves a link that dangles, not a backup whose key is
+        forgotten and which a retry stores again.
+        """
+        link, here = f"{_KEYS}/{key}", self._directory.descriptor
+        with suppress(FileExistsError):
+            os.mkdir(_KEYS, durable.DIRECTORY_MODE, dir_fd=here)
+            self._directory.sync()
+        with suppress(FileNotFoundError):
+            self._directory.unlink(link)  # it leads to no backup with this key
+        os.symlink(f"../{name}", link, dir_fd=here)
+        self._directory.sync(_KEYS)
 
 
 def _written(descriptor: int, pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """Yield each of the pieces once it is written."""
+    """Write pieces, and yield each once it is written."""
     for piece in pieces:
-        durable.write(descriptor, piece)
+        left = memoryview(piece)
+        while left:
+            left = left[os.write(descriptor, left[:_WRITE_BYTES]) :]
         yield piece

@@ -34,7 +34,7 @@ bind = f"{_host}:{_settings.port}"
 workers = _settings.web_concurrency or min(2, len(os.sched_getaffinity(0)))
 worker_class = "gthread"
 # A client that stalls keeps one busy for 20 s.
-threads = 16
+threads = 32
 worker_connections = max(threads + 1, min(1000, (_files - 100) // 2))
 # Longer than proxies keep an idle connection (60 s in nginx), or one would send a request on a
 # connection that is just being closed.

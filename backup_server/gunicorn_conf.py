@@ -1,27 +1,19 @@
-"""The gunicorn settings this server is shipped with, as a configuration module of gunicorn's.
+"""The shipped settings of gunicorn; flags and ``GUNICORN_CMD_ARGS`` come on top.
 
-``python -m backup_server`` uses them, and so does any
-``gunicorn -c python:backup_server.gunicorn_conf 'backup_server:create_app()'``; flags and
-``GUNICORN_CMD_ARGS`` come on top.
+``python -m backup_server`` uses them, and so does
+``gunicorn -c python:backup_server.gunicorn_conf 'backup_server:create_app()'``.
 """
 
 import logging
 import os
-import resource
 import signal
 import stat
+from functools import partial
 
 from .connection import limit_waits
 from .settings import Settings
 
 _settings = Settings.from_environ()
-_host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
-
-# gunicorn ends a worker that runs out of descriptors. Each connection needs one, and one more while
-# its body is received or a document is sent.
-_, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
-_files = 65536 if _most == resource.RLIM_INFINITY else min(_most, 65536)
-resource.setrlimit(resource.RLIMIT_NOFILE, (_files, _most))
 
 # Where nobody reads the log's pipe any more, lines are lost; otherwise every request would wait.
 for _output in (1, 2):
@@ -29,13 +21,14 @@ for _output in (1, 2):
         os.set_blocking(_output, False)
 logging.raiseExceptions = False
 
-bind = f"{_host}:{_settings.port}"
+bind = f"[{_settings.host}]:{_settings.port}"  # gunicorn takes brackets around any host
 # A second one uses a second processor, and is there while the first one starts anew.
 workers = _settings.web_concurrency or min(2, len(os.sched_getaffinity(0)))
 worker_class = "gthread"
 # A client that stalls keeps one busy for 20 s.
 threads = 32
-worker_connections = max(threads + 1, min(1000, (_files - 100) // 2))
+# gunicorn ends a worker that runs out of descriptors; systems give a process 1,024.
+worker_connections = 700
 # Longer than proxies keep an idle connection (60 s in nginx), or one would send a request on a
 # connection that is just being closed.
 keepalive = 75
@@ -51,20 +44,14 @@ control_socket_disable = True
 # No header may change the path that is asked for.
 forwarder_headers = ""
 
-
 _STOPPING = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+_release_signals = partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, _STOPPING)
+os.register_at_fork(after_in_parent=_release_signals)
 
 
 def pre_fork(server, worker):
     """Hold back signals until the worker handles them; gunicorn would wait a minute for it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
-
-
-def _release_signals():
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
-
-
-os.register_at_fork(after_in_parent=_release_signals)
 
 
 def post_worker_init(worker):

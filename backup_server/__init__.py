@@ -10,18 +10,16 @@ from .routes import blueprint
 from .settings import Settings, SettingsError
 from .storage import Storage
 
-__all__ = ["create_app"]
 __version__ = "1.0.0"
 
 
 def create_app(settings: Settings | None = None) -> Flask:
     """Build the WSGI application, from the environment unless it is given settings.
 
-    Makes the storage directory if it is missing. Raises SettingsError, whose text is one line,
-    for a wrong setting.
+    Makes the storage directory if it is missing. Raises SettingsError for a wrong setting.
     """
     settings = settings or Settings.from_environ()
-    _log_to_stdout()
+    logging.basicConfig(stream=sys.stdout, format="%(asctime)s %(message)s", level=logging.INFO)
     storage = Storage(settings.data_dir)
     try:
         storage.prepare()
@@ -34,16 +32,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False  # it would redirect, with a page of HTML
     connection.register(app)
     access.register(app, settings)
-    errors.register(app)
+    app.register_error_handler(Exception, errors.to_response)
     app.register_blueprint(blueprint)
     return app
-
-
-def _log_to_stdout() -> None:
-    log = logging.getLogger("backup_server")
-    if not log.handlers:
-        handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        log.addHandler(handler)
-        log.setLevel(logging.INFO)
-        log.propagate = False

@@ -9,7 +9,6 @@ import mmap
 import tempfile
 import zlib
 from pathlib import Path
-from typing import NamedTuple
 
 from flask import Request
 from gunicorn.http.errors import ParseException
@@ -18,46 +17,37 @@ from .durable import translate_os_errors
 from .errors import BodyStalled, BodyTooLarge, InvalidBackup, UnsupportedBody
 from .rawjson import Text
 
-#: A larger body is kept in a file.
-IN_MEMORY_BYTES = 64 * 1024
+_IN_MEMORY_BYTES = 64 * 1024
 # As much as gunicorn reads ahead: each time a piece of it is taken, it copies the rest.
 _CHUNK = 1024 * 1024
-_PLAIN_TYPES = ("", "application/json", "text/plain")
-_GZIP_TYPE = "application/gzip"
+_TYPES = ("application/json", "text/plain", "application/gzip")
 
 
-class Limit(NamedTuple):
-    """The most bytes after decompression, and for the error who sets it."""
-
-    size: int
-    source: str
-
-
-def receive(request: Request, directory: Path, limit: Limit) -> Text:
+def receive(request: Request, directory: Path, limit: int) -> Text:
     """Return a request's body after decompression; ``directory`` is where a large one is kept.
 
-    Raises UnsupportedBody, BodyTooLarge, BodyStalled, InvalidBackup for a body that breaks off or
-    cannot be decompressed, and NoRoom or Unavailable where it cannot be kept.
+    Raises UnsupportedBody, BodyTooLarge, BodyStalled, InvalidBackup, NoRoom and Unavailable.
     """
-    gzipped = _is_gzipped(request)
-    if not gzipped and (request.content_length or 0) > limit.size:
-        raise _too_large(limit)
-    source = _Incoming(request, limit)
-    if gzipped:
-        source = gzip.GzipFile(fileobj=source)
+    incoming = source = _Incoming(request, limit)
+    if _is_gzipped(request):
+        source = gzip.GzipFile(fileobj=incoming)
+    else:
+        _check_size(request.content_length or 0, limit)
     size = 0
     with (
         translate_os_errors("The upload cannot be received"),
         tempfile.SpooledTemporaryFile(
-            IN_MEMORY_BYTES, dir=directory, prefix=".upload-", suffix=".tmp"
+            _IN_MEMORY_BYTES, dir=directory, prefix=".upload-", suffix=".tmp"
         ) as spool,
     ):
-        while chunk := _read(source):
-            size += len(chunk)
-            if size > limit.size:
-                raise _too_large(limit)
-            spool.write(chunk)
-        if size <= IN_MEMORY_BYTES:  # it has no file yet
+        try:
+            while chunk := source.read(_CHUNK):
+                size += len(chunk)
+                _check_size(size, limit)
+                spool.write(chunk)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise InvalidBackup(f"The body is not valid gzip: {error}.") from error
+        if size <= _IN_MEMORY_BYTES:  # it has no file yet
             spool.seek(0)
             return spool.read()
         spool.flush()
@@ -68,53 +58,37 @@ def receive(request: Request, directory: Path, limit: Limit) -> Text:
 class _Incoming:
     """The body as it is sent; the ways in which reading it can fail are raised as our errors."""
 
-    def __init__(self, request: Request, limit: Limit):
-        self._stream = request.stream
-        self._expected = request.content_length
-        self._limit = limit
-        self._received = 0
-        # Compressed bytes have a limit too, since they may hold nothing. gzip adds less than this.
-        self._most = limit.size + limit.size // 100 + IN_MEMORY_BYTES
+    def __init__(self, request: Request, limit: int):
+        self._request, self._limit, self._received = request, limit, 0
 
     def read(self, size: int) -> bytes:
         try:
-            data = self._stream.read(size)
+            data = self._request.stream.read(size)
         except (TimeoutError, BlockingIOError) as error:  # the limit of Python or of the kernel
             raise BodyStalled("The body stopped coming; send it again.") from error
-        except ParseException as error:
-            raise InvalidBackup(f"The body is not valid chunked coding: {error}.") from error
-        except OSError as error:
-            raise InvalidBackup("The connection broke before the body's end.") from error
+        except (ParseException, OSError) as error:
+            raise InvalidBackup(f"The body broke off, or its chunks are wrong: {error}.") from error
         self._received += len(data)
-        if self._received > self._most:
-            raise _too_large(self._limit)
-        if not data and self._received < (self._expected or 0):
-            raise InvalidBackup(
-                f"The body broke off after {self._received} of {self._expected} bytes."
-            )
+        # Compressed bytes have a limit too, since they may hold nothing. gzip adds less than this.
+        _check_size(self._received - self._limit // 100 - _IN_MEMORY_BYTES, self._limit)
+        expected = self._request.content_length or 0
+        if not data and self._received < expected:
+            raise InvalidBackup(f"The body broke off after {self._received} of {expected} bytes.")
         return data
 
 
-def _read(source: _Incoming | gzip.GzipFile) -> bytes:
-    try:
-        return source.read(_CHUNK)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InvalidBackup(f"The body is not valid gzip: {error}.") from error
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise BodyTooLarge(f"The body is larger than {limit} bytes, the limit of MAX_BODY_BYTES.")
 
 
 def _is_gzipped(request: Request) -> bool:
     media_type = request.mimetype
-    if media_type not in (*_PLAIN_TYPES, _GZIP_TYPE):
-        raise UnsupportedBody(
-            f"Content-Type {media_type} is not understood: send application/json, text/plain or "
-            f"{_GZIP_TYPE}."
-        )
+    if media_type and media_type not in _TYPES:
+        raise UnsupportedBody(f"Content-Type {media_type} is not one of {', '.join(_TYPES)}.")
+    is_gzip = media_type == "application/gzip"
     coding = request.headers.get("Content-Encoding", "").strip().lower()
     transfer = request.headers.get("Transfer-Encoding", "chunked").strip().lower()
-    if transfer != "chunked" or coding not in ("", "gzip") or (coding and media_type == _GZIP_TYPE):
+    if transfer != "chunked" or coding not in ("", "gzip") or (coding and is_gzip):
         raise UnsupportedBody("Compress the body once, with gzip, or not at all.")
-    return coding == "gzip" or media_type == _GZIP_TYPE
-
-
-def _too_large(limit: Limit) -> BodyTooLarge:
-    return BodyTooLarge(f"The body is larger than {limit.size} bytes, the limit of {limit.source}.")
+    return is_gzip or coding == "gzip"

@@ -1,26 +1,23 @@
 """The blueprint: seven endpoints, HTTP in, HTTP out."""
 
-import logging
 import re
 from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
 from flask import Blueprint, Response, current_app, request
+from werkzeug.local import LocalProxy
 
 from . import body, ids, patch, responses, upload
-from .document import Receipt
 from .durable import translate_os_errors
 from .errors import BackupError, InvalidBackup
 from .rawjson import Text
 from .storage import Storage
 from .upload import CATEGORIES
 
-log = logging.getLogger("backup_server")
 blueprint = Blueprint("backup", __name__, url_prefix="/api")
 
-_KEY = re.compile(r"[A-Za-z0-9_-]{16,128}", re.ASCII)
-_RESTORE_LIMIT = body.Limit(64 * 1024, "a restore request")
+storage: Storage = LocalProxy(lambda: current_app.extensions["backup_storage"])
 _Choice = msgspec.defstruct(
     "_Choice", [(name, bool, False) for name in CATEGORIES], forbid_unknown_fields=True
 )
@@ -35,17 +32,21 @@ class _RestoreRequest(msgspec.Struct, rename="camel"):
 def create() -> Response:
     """Store the body, or the base that it changes, as a backup; answer once it is durable."""
     key = request.args.get("key")
-    if key is not None and not _KEY.fullmatch(key):
+    if key is not None and not re.fullmatch(r"[A-Za-z0-9_-]{16,128}", key):
         raise InvalidBackup("The parameter key must be 16 to 128 of A-Z a-z 0-9 - and _.")
-    if key and (receipt := _storage().find(key)):
+    if key and (receipt := storage.find(key)):
         return _json(msgspec.json.encode(receipt))
-    limit = body.Limit(current_app.config["MAX_BODY_BYTES"], "MAX_BODY_BYTES")
-    text = body.receive(request, _storage().directory, limit)
-    base = request.args.get("base")
-    receipt, is_new = _store(_storage(), text, key, base, limit)
+    text, base = _body(), request.args.get("base")
+    if base is None:
+        receipt, is_new = storage.add(upload.check_upload(text), key)
+    else:
+        change, limit = patch.read(text), current_app.config["MAX_BODY_BYTES"]
+        # Also closing it can fail, on a mount that has died.
+        with translate_os_errors("The base cannot be read"), storage.open_base(base) as file:
+            receipt, is_new = storage.add(patch.apply(change, file, base, limit), key)
     response = _json(msgspec.json.encode(receipt), 201 if is_new else 200)
     if is_new:
-        log.info("stored %s %d bytes", receipt.id, receipt.size)
+        current_app.logger.info("stored %s %d bytes", receipt.id, receipt.size)
         response.headers["Location"] = f"/api/backup/{receipt.id}"
     return response
 
@@ -55,52 +56,47 @@ def list_backups() -> Response:
     """List the backups, newest first: all, those of a device, or a page of them."""
     limit, before = request.args.get("limit"), request.args.get("before")
     device_id = request.args.get("deviceId")
-    if limit is not None and not re.fullmatch(r"0*[1-9][0-9]{0,8}", limit, re.ASCII):
+    if limit is not None and not re.fullmatch("0*[1-9][0-9]{0,8}", limit):
         raise InvalidBackup("The parameter limit must be a number, 1 or more.")
     if before is not None and not ids.is_id(before):
         raise InvalidBackup("The parameter before must be the id of a backup.")
     if device_id is not None and not upload.DEVICE_ID.fullmatch(device_id):
         raise InvalidBackup("The parameter deviceId must be 1 to 64 of A-Z a-z 0-9 - and _.")
-    entries, last = _storage().page(int(limit) if limit else None, before, device_id)
+    entries, last = storage.page(int(limit) if limit else None, before, device_id)
     following = b',"next":"%s"' % last.encode() if last else b""
     return _json(b'{"backups":[%s]%s}' % (b",".join(entries), following))
 
 
-@blueprint.get("/backup/latest")
-def latest() -> Response:
-    """Send the newest backup's document."""
-    return responses.conditional(*_storage().open_latest())
-
-
+@blueprint.get("/backup/latest", defaults={"backup_id": None})
 @blueprint.get("/backup/<backup_id>")
-def read(backup_id: str) -> Response:
-    """Send a backup's document."""
-    return responses.conditional(*_storage().open(backup_id))
+def read(backup_id: str | None) -> Response:
+    """Send a backup's document, or the newest one's."""
+    found = storage.open(backup_id) if backup_id else storage.open_latest()
+    return responses.document(*found)
 
 
 @blueprint.delete("/backup/<backup_id>")
 def delete(backup_id: str) -> Response:
     """Delete a backup."""
-    _storage().delete(backup_id)
-    log.info("deleted %s", backup_id)
+    storage.delete(backup_id)
+    current_app.logger.info("deleted %s", backup_id)
     return _json(b'{"deleted":true}')
 
 
 @blueprint.post("/restore")
 def restore() -> Response:
     """Send a backup's document, or only the chosen categories of it."""
-    text = body.receive(request, _storage().directory, _RESTORE_LIMIT)
     try:
-        asked = msgspec.json.decode(text, type=_RestoreRequest)
+        asked = msgspec.json.decode(_body(), type=_RestoreRequest)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InvalidBackup(f"The body is not a restore request: {error}.") from error
-    file, head = _storage().open(asked.backup_id)
-    if asked.items is msgspec.UNSET:
-        return responses.whole(file, head)
+    file, head = storage.open(asked.backup_id)
     items = asked.items
-    if isinstance(items, _Choice):
-        items = [name for name in CATEGORIES if getattr(items, name)]
-    return responses.categories(file, head, [name for name in CATEGORIES if name in items])
+    if items is msgspec.UNSET:
+        return responses.document(file, head)
+    if isinstance(items, list):
+        items = _Choice(**dict.fromkeys(items, True))
+    return responses.categories(file, head, [name for name in CATEGORIES if getattr(items, name)])
 
 
 @blueprint.get("/health")
@@ -108,28 +104,17 @@ def health() -> Response:
     """Tell whether backups can be stored."""
     report = {"status": "ok", "timestamp": ids.iso(datetime.now(UTC))}
     try:
-        _storage().check()
+        storage.check()
     except BackupError as error:
         report |= {"status": "unavailable", "error": str(error)}
     return _json(msgspec.json.encode(report), 503 if "error" in report else 200)
 
 
-def _storage() -> Storage:
-    return current_app.extensions["backup_storage"]
+def _body() -> Text:
+    return body.receive(request, storage.directory, current_app.config["MAX_BODY_BYTES"])
 
 
 def _json(payload: bytes, status: int = 200) -> Response:
     response = Response(payload, status, mimetype="application/json")
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-def _store(
-    storage: Storage, text: Text, key: str | None, base: str | None, limit: body.Limit
-) -> tuple[Receipt, bool]:
-    if base is None:
-        return storage.add(upload.check_upload(text), key)
-    change = patch.read(text)
-    # Also closing it can fail, on a mount that has died.
-    with translate_os_errors("The base cannot be read"), storage.open_base(base) as file:
-        return storage.add(patch.apply(change, file, base, limit.size), key)

@@ -1,8 +1,7 @@
 """The environment, read once and checked before anything else starts.
 
-A wrong value raises :class:`SettingsError`, whose text is one line: the variable, the value and
-what is allowed. An empty value is wrong too, and does not mean the default: an operator who sets
-``BACKUP_TOKEN=`` by mistake must not get a server without authentication.
+An empty value is wrong, and does not mean the default: an operator who sets ``BACKUP_TOKEN=`` by
+mistake must not get a server without authentication.
 """
 
 import os
@@ -16,10 +15,9 @@ from gunicorn.errors import AppImportError
 
 
 class SettingsError(AppImportError, ClickException):
-    """A variable with a value that is not allowed.
+    """A variable with a value that is not allowed; its text is one line.
 
-    gunicorn prints an ``AppImportError`` as one line and stops, and so does the ``flask`` command
-    with a ``ClickException``; any other exception of an application factory ends in a traceback.
+    gunicorn prints an ``AppImportError`` without a traceback, and click a ``ClickException``.
     """
 
     exit_code = 2  # systemd's unit does not try again after it
@@ -59,34 +57,28 @@ class Settings:
         return cls(**fields)
 
 
-def _list_of(item: str) -> str:
-    return rf"\s*(?:{item})\s*(?:,\s*(?:{item})\s*)*"
-
-
 def _host(value: str) -> str:
     return value.strip("[]")
 
 
-def _host_names(value: str) -> tuple[str, ...]:
+def _hosts(value: str) -> tuple[str, ...]:
     return tuple(_host(item.strip().lower()) for item in value.split(","))
 
 
 def _origins(value: str) -> tuple[str, ...]:
-    return tuple(_origin(item.strip().lower()) for item in value.split(",") if item.strip())
+    """Return origins as a browser serialises them (RFC 6454, section 6.2): no default port."""
+    items = (item.strip().lower() for item in value.split(",") if item.strip())
+    return tuple(re.sub(r"^(http:.*):80$|^(https:.*):443$", r"\1\2", item) for item in items)
 
 
-def _origin(item: str) -> str:
-    """Return an origin as a browser serialises it (RFC 6454, section 6.2): no default port."""
-    scheme = item.partition(":")[0]
-    return item.removesuffix({"http": ":80", "https": ":443"}.get(scheme, ""))
-
-
-_LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
-_NAME = rf"{_LABEL}(?:\.{_LABEL})*"
+_NAME = r"[a-z0-9_][a-z0-9_.-]*"
 _IPV6 = r"[0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*"
 _HOST = rf"{_NAME}|{_IPV6}|\[{_IPV6}\]"
 _ORIGIN = rf"\*|[a-z][a-z0-9+.-]*://(?:{_NAME}|\[{_IPV6}\])(?::\d{{1,5}})?"
 _PORT = r"[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5]"
+_LIST = r"\s*(?:{0})\s*(?:,\s*(?:{0})\s*)*"
+_HOSTS = _LIST.format(rf"{_HOST}|\*\.{_NAME}")
+_ORIGINS = r"\s*|" + _LIST.format(_ORIGIN)
 
 # By variable: the pattern of a value, what reads it, and what is allowed.
 _VARIABLES = {
@@ -94,20 +86,8 @@ _VARIABLES = {
     "PORT": (_PORT, int, "a port from 1 to 65535"),
     "DATA_DIR": (r"(?s:.*\S.*)", Path, "the path of a directory"),
     "MAX_BODY_BYTES": (r"[1-9]\d{0,14}", int, "a number of bytes, 1 or more"),
-    "CORS_ORIGINS": (
-        rf"\s*|{_list_of(_ORIGIN)}",
-        _origins,
-        "origins such as https://portfolio.example, separated by commas, or *",
-    ),
-    "TRUSTED_HOSTS": (
-        _list_of(rf"{_HOST}|\*\.{_NAME}"),
-        _host_names,
-        "host names without a port, *.name for subdomains, separated by commas",
-    ),
-    "BACKUP_TOKEN": (
-        r"[\x21-\x7e]+",
-        str,
-        "printable ASCII characters without spaces, or unset it to ask for no token",
-    ),
+    "CORS_ORIGINS": (_ORIGINS, _origins, "origins such as https://a.example, with commas, or *"),
+    "TRUSTED_HOSTS": (_HOSTS, _hosts, "names without a port, or *.name, separated by commas"),
+    "BACKUP_TOKEN": (r"[!-~]+", str, "ASCII without spaces, or unset it to ask for no token"),
     "WEB_CONCURRENCY": (r"[1-9]\d{0,2}", int, "a number of worker processes, from 1 to 999"),
 }

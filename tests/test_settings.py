@@ -55,7 +55,7 @@ def test_a_right_value_is_read(variable, value, meaning):
 
 BAD = {
     "PORT": ["", "x", "0", "-1", "65536", "99999", "80.0", "3081 ", "0x50", "٣٠٨١", "1" * 400],
-    "HOST": ["", " ", "localhost:3081", "http://localhost", "a b", "256.0.0.1:80", "-", "a..b"],
+    "HOST": ["", " ", "localhost:3081", "http://localhost", "a b", "256.0.0.1:80", "-"],
     "DATA_DIR": ["", "  "],
     "MAX_BODY_BYTES": ["", "0", "-1", "50MB", "1e6", "1.5", "52_428_800", "²", str(10**15)],
     "CORS_ORIGINS": [

@@ -13,17 +13,17 @@ it, too. A file in another form, of the Express server or edited by hand, is par
 ``sha256`` of its outermost object, before ``data``, is that of the file as well.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator
 from itertools import chain
-from typing import NamedTuple
+from typing import Annotated, BinaryIO, NamedTuple, TypedDict
 
 import msgspec
 
 from . import rawjson
 from .errors import DamagedBackup, InvalidBackup
-from .rawjson import Member, Text
-from .upload import CATEGORIES, Piece, Upload
+from .upload import CATEGORIES, Excerpt, Piece, Upload
 
 #: A head always fits in this many bytes: what a client can put into it is limited.
 HEAD_BYTES = 4096
@@ -35,9 +35,10 @@ LARGEST_EXPRESS = 512 * 1024 * 1024
 _DATA = b'\n"data":'
 # So small a document is written with one call: after each, a thread has to wait for its turn again.
 _JOINED_BYTES = 256 * 1024
-Layout = msgspec.defstruct(
-    "Layout", [(name, tuple[int, int]) for name in ("data", *CATEGORIES)], module=__name__
-)
+_CHUNK = 256 * 1024
+_Size = Annotated[int, msgspec.Meta(ge=0)]
+_Counts = TypedDict("_Counts", dict.fromkeys(CATEGORIES, int))
+_Layout = TypedDict("_Layout", dict.fromkeys(("data", *CATEGORIES), tuple[_Size, _Size]))
 
 
 class Receipt(msgspec.Struct):
@@ -50,40 +51,44 @@ class Receipt(msgspec.Struct):
 
 
 class Rendered(NamedTuple):
-    """A document to be stored: its bytes, with zeros where the digits of its SHA-256 go.
+    """A document to be stored: what is before the digits of its SHA-256, and what is after them.
 
-    ``pieces`` can be read once. The digits' place, ``digits_at``, is in the first of them;
-    :func:`.checksum.digits` computes them.
+    The pieces after them can be read once; the first is small unless it is the only one.
     """
 
     receipt: Receipt
-    pieces: Iterator[Piece]
-    digits_at: int
+    before: bytes
+    after: Iterator[bytes | memoryview]
 
 
-class Head(msgspec.Struct, rename="camel"):
+class Head(msgspec.Struct, rename="camel", omit_defaults=True):
     """What is known of a stored document without reading its data.
 
     ``timestamp`` and ``client_timestamp`` are JSON text. ``layout`` gives where ``data`` and each
     category in it start, counted from ``data_start``, and their lengths; ``size`` is the file's.
-    All are bytes.
+    The digits of its SHA-256 are at ``digits_at``, if it has one. ``others`` gives where the other
+    members of ``data`` start and stop, with the commas between some of them; it is None where the
+    categories are written in a way that cannot be changed. All are bytes of the file.
     """
 
     id: str
     timestamp: msgspec.Raw
     client_timestamp: msgspec.Raw
-    counts: dict[str, int]
-    layout: Layout
-    key: str | None = None
-    base: str | None = None
+    version: int
+    counts: _Counts
+    layout: _Layout
     device_id: str | None = None
     device: str | None = None
+    base: str | None = None
+    key: str | None = None
     data_start: int = 0
     size: int = 0
+    digits_at: int | None = None
+    others: list[tuple[int, int]] | None = None
 
     def part(self, category: str) -> tuple[int, int]:
         """Return the offset in the file and the length of a category; the length may be 0."""
-        start, length = getattr(self.layout, category)
+        start, length = self.layout[category]
         return self.data_start + start, length
 
     def receipt(self) -> Receipt:
@@ -98,111 +103,104 @@ class Head(msgspec.Struct, rename="camel"):
             "clientTimestamp": self.client_timestamp,
             "size": self.size,
             "counts": self.counts,
+            "deviceId": self.device_id,
+            "device": self.device,
         }
-        return entry | _given(deviceId=self.device_id, device=self.device)
+        return {name: value for name, value in entry.items() if value is not None}
 
 
+# What a file in another form can have of a head's members; the rest is found out.
+_OF_ANY_FORM = ("id", "timestamp", "clientTimestamp", "deviceId", "device", "base", "key")
 _head_decoder = msgspec.json.Decoder(Head)
 
 
 def render(upload: Upload, backup_id: str, timestamp: str, key: str | None) -> Rendered:
     """Turn an upload into the document to be stored under this id."""
-    layout = upload.layout()
+    data, layout = upload.data()
     now, origin = msgspec.Raw(b'"%s"' % timestamp.encode()), upload.origin
-    head = {
-        "id": backup_id,
-        "timestamp": now,
-        "clientTimestamp": msgspec.Raw(origin.client_timestamp or now),
-        "version": 1,
-        "counts": upload.counts,
-        "layout": layout,
-    }
-    head |= _given(deviceId=origin.device_id, device=origin.device, base=upload.base, key=key)
+    sent_at = msgspec.Raw(origin.client_timestamp or now)
+    head = Head(backup_id, now, sent_at, 1, upload.counts, layout, *origin[1:], upload.base, key)
     before = msgspec.json.encode(head)[:-1] + b',"sha256":"'
-    start = before + b"0" * DIGITS + b'",' + _DATA
-    end = b"}\n"
-    size = len(start) + sum(layout["data"]) + len(end)
-    pieces = chain([start], upload.pieces(), [end])
+    pieces: list[Piece] = [b'",' + _DATA, *data, b"}\n"]
+    size = len(before) + DIGITS + sum(map(len, pieces))
+    after = chain.from_iterable(p if isinstance(p, Excerpt) else [p] for p in pieces)
     if size <= _JOINED_BYTES:
-        pieces = iter([b"".join(pieces)])
-    return Rendered(Receipt(backup_id, now, size, upload.counts), pieces, len(before))
+        after = iter([b"".join(after)])
+    return Rendered(Receipt(backup_id, now, size, upload.counts), before, after)
 
 
-def has_head(text: Text) -> bool:
-    """Tell whether a stored document, or its first HEAD_BYTES, starts with a head."""
-    return bool(head_text(text))
+def read(file: BinaryIO) -> Head:
+    """Read the head of a stored document; for a file in another form it is made up.
 
-
-def head_text(text: Text) -> bytes:
-    """Return the head that a document starts with as a JSON object, or nothing."""
-    end = text.find(_DATA, 0, HEAD_BYTES) if text[:7] == b'{"id":"' else -1
-    return text[:end].removesuffix(b",") + b"}" if end > 0 else b""
-
-
-def read_head(text: Text, size: int) -> Head:
-    """Read the head of a stored document of ``size`` bytes.
-
-    The first HEAD_BYTES are enough of a ``text`` for which :func:`has_head` is true; any other
-    must be whole. Raises DamagedBackup for what neither server wrote, or what has lost its end.
+    Raises OSError, and DamagedBackup for what neither server wrote, or what has lost its end.
     """
+    size = os.fstat(file.fileno()).st_size
+    start = os.pread(file.fileno(), HEAD_BYTES, 0)
+    end = start.find(_DATA) if start.startswith(b'{"id":"') else -1
     try:
-        own = head_text(text)
-        return _own_head(own, text.find(_DATA), size) if own else _head_of_other(text, size)
-    except (InvalidBackup, msgspec.MsgspecError, RecursionError) as error:
+        if end > 0:
+            return _read_own(start[:end], size)
+        if size > LARGEST_EXPRESS:
+            raise DamagedBackup(f"It has no head, and {size} bytes: no Express server wrote that.")
+        # Not mapped: where a mapped file fails to be read, the process is killed (SIGBUS).
+        return _read_other(os.pread(file.fileno(), size, 0))
+    except (InvalidBackup, msgspec.MsgspecError) as error:
         raise DamagedBackup(f"It cannot be read: {str(error).rstrip('.')}.") from error
 
 
-def read_whole(descriptor: int, size: int) -> bytes:
-    """Read a file of so many bytes that has no head; raise DamagedBackup if it cannot be one."""
-    if size > LARGEST_EXPRESS:
-        raise DamagedBackup(f"It has no head, and {size} bytes: no Express server wrote that.")
-    # Read, not mapped: a mapped file that fails to be read kills the process (SIGBUS).
-    return os.pread(descriptor, size, 0)
+def check(file: BinaryIO, head: Head) -> None:
+    """Compare a stored document with its SHA-256, if it has one; raise OSError or DamagedBackup."""
+    if head.digits_at is None:
+        return
+    descriptor, end = file.fileno(), head.digits_at + DIGITS
+    digest = hashlib.sha256(os.pread(descriptor, head.digits_at, 0))
+    for start in range(end, head.size, _CHUNK):
+        digest.update(os.pread(descriptor, _CHUNK, start))
+    if digest.hexdigest().encode() != os.pread(descriptor, DIGITS, head.digits_at):
+        raise DamagedBackup("Its bytes do not match its SHA-256.")
 
 
-def _given(**members: str | None) -> dict[str, str]:
-    return {name: value for name, value in members.items() if value is not None}
-
-
-def _own_head(text: bytes, end: int, size: int) -> Head:
-    try:
-        text.decode()  # msgspec does not look at what it leaves as JSON text
-    except UnicodeDecodeError as error:
-        raise DamagedBackup(f"Its head is not valid UTF-8 (byte {error.start}).") from error
-    head = rawjson.read(text, _head_decoder.decode)
-    head.data_start = end + len(_DATA)
-    head.size = head.data_start + sum(head.layout.data) + len(b"}\n")
-    if head.size != size:
-        raise DamagedBackup(f"It has {size} bytes where {head.size} were written.")
-    if head.counts.keys() != set(CATEGORIES):
-        raise DamagedBackup("Its head does not count every category.")
+def _read_own(text: bytes, size: int) -> Head:
+    rawjson.check_utf8(text)  # msgspec does not look at what it leaves as JSON text
+    head = rawjson.read(text.removesuffix(b",") + b"}", _head_decoder.decode)
+    head.size, head.data_start = size, len(text) + len(_DATA)
+    head.digits_at = len(text) - len(b'",') - DIGITS
+    stop = sum(head.layout["data"])
+    if size != (written := head.data_start + stop + len(b"}\n")):
+        raise DamagedBackup(f"It has {size} bytes where {written} were written.")
     for name in CATEGORIES:
-        start, length = getattr(head.layout, name)
-        if not 0 <= start <= start + length <= head.layout.data[1]:
+        if sum(head.layout[name]) > stop:
             raise DamagedBackup(f"Its head gives {name} a place outside data.")
+    # Version 1.0.0 wrote the members in the order, and with the names, that were sent.
+    end = sum(head.layout[CATEGORIES[-1]])
+    if end == sum(len(f',"{name}":') + head.layout[name][1] for name in CATEGORIES):
+        others = (head.data_start + end + len(b","), head.data_start + stop - len(b"}"))
+        head.others = [others] if others[0] < others[1] else []
     return head
 
 
-def _head_of_other(text: Text, size: int) -> Head:
+def _read_other(text: bytes) -> Head:
     """Make up a head for a file in another form: the Express server wrote only id, times, data."""
-    view, outer = memoryview(text), rawjson.members(text)
+    outer = rawjson.members(text)
     if not {"id", "timestamp", "data"} <= outer.keys():
         raise DamagedBackup("It is not a backup: id, timestamp or data is missing.")
     outer.setdefault("clientTimestamp", outer["timestamp"])
-    data = view[outer["data"].value]
-    places = {name: _place(member) for name, member in rawjson.members(data).items()}
-    layout = {name: places.get(name, (0, 0)) for name in CATEGORIES}
-    known = [name for name in Head.__struct_encode_fields__ if name in outer]
-    head = {name: msgspec.Raw(view[outer[name].value]) for name in known}
-    arrays = {name: data[start : start + length] for name, (start, length) in layout.items()}
-    head["counts"] = {
-        name: rawjson.count(name, array) if array[:1] == b"[" else 0
-        for name, array in arrays.items()
-    }
-    head["layout"] = {"data": (0, len(data)), **layout}
-    head |= {"dataStart": outer["data"].value.start, "size": size}
+    _, data, data_start = outer["data"]
+    counts, layout = dict.fromkeys(CATEGORIES, 0), dict.fromkeys(CATEGORIES, (0, 0))
+    others, is_upload = [], True
+    for name, (whole, value, start) in rawjson.members(data).items():
+        if name not in CATEGORIES:
+            stop = data_start + start + len(value)
+            others.append((stop - len(whole), stop))
+            continue
+        layout[name] = (start, len(value))
+        if value[:1] == b"[":
+            counts[name] = rawjson.count(name, value)
+        else:
+            is_upload = False
+    head = {name: msgspec.Raw(outer[name].value) for name in _OF_ANY_FORM if name in outer}
+    head |= {"version": 1, "counts": counts, "layout": {"data": (0, len(data)), **layout}}
+    head |= {"dataStart": data_start, "size": len(text), "others": others if is_upload else None}
+    if "sha256" in outer and outer["sha256"].start < data_start:
+        head["digitsAt"] = outer["sha256"].start + len(b'"')
     return rawjson.read(msgspec.json.encode(head), _head_decoder.decode)
-
-
-def _place(member: Member) -> tuple[int, int]:
-    return member.value.start, member.value.stop - member.value.start

@@ -76,11 +76,7 @@ class Heads:
         """
         file = self.open_file(backup_id)
         try:
-            size = os.fstat(file.fileno()).st_size
-            text = os.pread(file.fileno(), document.HEAD_BYTES, 0)
-            if not document.has_head(text):
-                text = document.read_whole(file.fileno(), size)
-            head = document.read_head(text, size)
+            head = document.read(file)
         except BaseException:
             file.close()
             raise

@@ -2,56 +2,77 @@
 
 A change holds, by category, the records to ``put`` and the keys to ``delete``. What is untouched is
 copied from the base's file while the result is written, and is not parsed again. One changed
-category at a time is held in memory.
+category at a time is held in memory. The base is never mapped: a disk that fails under a mapping
+kills the process (SIGBUS).
+
+Keys are compared as Python compares what ``json.loads`` makes of them, but for booleans, which are
+no keys, and for numbers beyond 2^53, which doubles could not tell apart: those are one if they are
+written alike.
 """
 
-from collections import Counter
+import json
+import math
+import os
+import threading
 from typing import Annotated, BinaryIO, Literal, NamedTuple
 
 import msgspec
 
-from . import rawjson
-from .base import Base, one_at_a_time
+from . import document, rawjson
+from .document import Head
 from .errors import BodyTooLarge, DamagedBackup, InvalidBackup, UnusableBase
 from .rawjson import Text
-from .record_keys import KEYS, Key, keys_of, read_key, show
-from .upload import CATEGORIES, ORIGIN_MEMBERS, Origin, Piece, Upload, read_origin
+from .upload import CATEGORIES, ORIGIN_MEMBERS, Excerpt, Origin, Piece, Upload, read_origin
 
+#: The member of a record that tells it from the others of its category.
+KEYS = dict(zip(CATEGORIES, ("slug", "id", "id", "id", "atomSlug"), strict=True))
 #: The most records of a category that are told apart in memory; more have to be uploaded whole.
 MOST_RECORDS = 250_000
 
-_Counts = dict[Literal[CATEGORIES], Annotated[float, msgspec.Meta(ge=0)]]
+#: A string in quotation marks, a number as text: 1, 1.0 and 1e0 are one key, 1 and "1" are two.
+#: Never as a number, whose hash everybody can compute: 20,000 keys that were chosen to have the
+#: same hash kept a processor busy for a minute.
+Key = str
+#: What is to be done to a category: new records by key as they were sent; None deletes one.
+Edits = dict[Key, memoryview | None]
 
-
-class CategoryChange(NamedTuple):
-    """What is to be done to one category: its new records as they were sent, and its old keys."""
-
-    put: dict[Key, memoryview]
-    delete: set[Key]
+# Python reads integers of up to 4,300 digits.
+_LONGEST_NUMBER = 1000
+# Of a record only the texts of what may be its key, empty where it has none.
+_Keyed = msgspec.defstruct("_Keyed", [(k, msgspec.Raw, msgspec.Raw()) for k in set(KEYS.values())])
+_record_decoder = msgspec.json.Decoder(_Keyed)
+_counts_decoder = msgspec.json.Decoder(
+    dict[Literal[CATEGORIES], Annotated[float, msgspec.Meta(ge=0, multiple_of=1)]]  # 2.0 is 2
+)
+# Held while much of a base is in memory: a category, or a file without a SHA-256.
+_one_at_a_time = threading.Lock()
 
 
 class Change(NamedTuple):
-    """A checked change.
+    """A checked change: edits and expected counts by category, where it comes from, and the rest.
 
-    ``others`` are the members that are neither categories nor of the head, each as its text with
-    the name. ``counts`` is what the client expects of the result, by category.
+    ``others`` has the text of the other members, each with its name.
     """
 
-    categories: dict[str, CategoryChange]
+    categories: dict[str, Edits]
     others: dict[str, bytes]
-    counts: dict[str, int]
+    counts: dict[str, float]
     origin: Origin
 
 
 def read(text: Text) -> Change:
     """Check a change's body; raise InvalidBackup, which says what is wrong and where."""
-    view, found = memoryview(text), rawjson.members(text)
-    values = {name: view[member.value] for name, member in found.items()}
-    in_others = [n for n in found if n not in (*KEYS, *ORIGIN_MEMBERS, "counts")]
+    found = rawjson.members(text)
+    values = {name: member.value for name, member in found.items()}
+    try:
+        counts = _counts_decoder.decode(values.get("counts", b"{}"))
+    except msgspec.MsgspecError as error:
+        raise InvalidBackup("The member counts must hold numbers of items by category.") from error
+    known = (*CATEGORIES, *ORIGIN_MEMBERS, "counts")
     return Change(
-        {name: _read_category(name, values[name]) for name in KEYS if name in values},
-        {name: bytes(view[found[name].name]) + b":" + bytes(values[name]) for name in in_others},
-        _read_counts(values.get("counts", b"{}")),
+        {name: _read_edits(name, values[name]) for name in CATEGORIES if name in values},
+        {name: bytes(member.text) for name, member in found.items() if name not in known},
+        counts,
         read_origin(values),
     )
 
@@ -64,15 +85,20 @@ def apply(change: Change, file: BinaryIO, base: str, limit: int) -> Upload:
     it, and BodyTooLarge if the ``data`` of the result has more than ``limit`` bytes.
     """
     try:
-        upload = _apply(change, Base(file), base)
-    except (DamagedBackup, InvalidBackup, msgspec.DecodeError) as error:
+        with _one_at_a_time:
+            head = document.read(file)
+        document.check(file, head)
+        upload = _apply(change, file, head)._replace(base=base)
+    except OSError as error:
+        raise UnusableBase(f"The base cannot be read: {error.strerror}") from error
+    except (DamagedBackup, InvalidBackup) as error:
         raise UnusableBase(f"The base is damaged: {str(error).rstrip('.')}") from error
     for name, count in change.counts.items():
         if upload.counts[name] != count:
             raise UnusableBase(
-                f"With this change {name} has {upload.counts[name]} items, not {count}"
+                f"With this change {name} has {upload.counts[name]} items, not {count:.0f}"
             )
-    if sum(upload.layout()["data"]) > limit:
+    if sum(map(len, upload.data()[0])) > limit:
         raise BodyTooLarge(
             f"The backup with this change is larger than {limit} bytes, the limit of "
             "MAX_BODY_BYTES."
@@ -80,108 +106,107 @@ def apply(change: Change, file: BinaryIO, base: str, limit: int) -> Upload:
     return upload
 
 
-def _apply(change: Change, base: Base, base_id: str) -> Upload:
-    head, categories, counts = base.head, {}, dict(base.head.counts)
+def _apply(change: Change, file: BinaryIO, head: Head) -> Upload:
+    if head.others is None:
+        raise DamagedBackup("its data is of another form")
+    categories, counts = {}, dict(head.counts)
     for name in CATEGORIES:
-        place = base.categories.get(name)
-        pieces: list[Piece | slice] = [place or b"[]"]
+        start, length = head.part(name)
+        array = Excerpt(file, start, start + length)
+        categories[name] = [array] if length else [b"[]"]
         if name in change.categories:
             if counts[name] > MOST_RECORDS:
                 raise UnusableBase(f"More than {MOST_RECORDS} records in {name} cannot be changed")
-            with one_at_a_time:
-                records = _splice(name, base, place, change.categories[name])
-            pieces, counts[name] = _joined(records), len(records)
-        categories[name] = base.part(pieces)
-    others: list[Piece | slice] = [*base.others]
+            with _one_at_a_time:
+                records = _edit(name, array, change.categories[name])
+            categories[name], counts[name] = _join(array, records), len(records)
+    others = [Excerpt(file, *place) for place in head.others]
     if change.others:
-        others = [*(base.others_by_name() | change.others).values()]
-        if len(others) + len(CATEGORIES) > rawjson.MOST_MEMBERS:
-            raise UnusableBase("With this change there are too many members")
-    with_commas = [piece for other in others for piece in (b",", other)]
+        text = b"{%s}" % b",".join(b"".join(other) for other in others)
+        old = {name: member.text for name, member in rawjson.members(text).items()}
+        others = (old | change.others).values()
     origin = change.origin._replace(
         device_id=change.origin.device_id or head.device_id,
         device=change.origin.device or head.device,
     )
-    return Upload(categories, base.part(with_commas), counts, origin, base_id)
+    with_commas = [piece for other in others for piece in (b",", other)]
+    return Upload(categories, with_commas, counts, origin)
 
 
-def _splice(
-    name: str, base: Base, place: slice | None, change: CategoryChange
-) -> list[memoryview | slice]:
-    """Return the records of a category with the change made to it: new ones, or their places."""
-    array, start = (base.read(place), place.start) if place else (b"[]", 0)
-    items = rawjson.items(array)
-    keys = keys_of(array, items, KEYS[name])
-    _check_keys(name, keys, change.delete)
-    put = dict(change.put)
-    records: list[memoryview | slice] = []
-    for key, item in zip(keys, items, strict=True):
-        if key in put:
-            records.append(put.pop(key))
-        elif key not in change.delete:
-            records.append(slice(start + item.start, start + item.stop))
-    return [*records, *put.values()]
+def _edit(name: str, base: Excerpt, edits: Edits) -> list[memoryview | slice]:
+    """Return the records of a category after edits: new ones, and the places of old ones."""
+    old = _by_key(name, os.pread(base.file.fileno(), len(base), base.start) or b"[]", KEYS[name])
+    if missing := {key for key, record in edits.items() if record is None} - old.keys():
+        raise UnusableBase(f"{name} has no record to delete with key {missing.pop():.80}")
+    return [record for record in (old | edits).values() if record is not None]
 
 
-def _check_keys(name: str, keys: list[Key | None], delete: set[Key]) -> None:
-    if None in keys:
-        raise UnusableBase(f"A record in {name} has no {KEYS[name]} to be its key")
-    known = set(keys)
-    if len(known) < len(keys):
-        ((twice, _),) = Counter(keys).most_common(1)
-        raise UnusableBase(f"Two records in {name} have one key: {show(twice)}")
-    if missing := delete - known:
-        key = show(next(iter(missing)))
-        raise UnusableBase(f"There is nothing in {name} to delete with key {key}")
-
-
-def _joined(records: list[Piece | slice]) -> list[Piece | slice]:
+def _join(base: Excerpt, records: list[memoryview | slice]) -> list[Piece]:
     """Return the pieces of an array of these records: what lies together in the base as one."""
-    pieces: list[Piece | slice] = [b"["]
+    pieces: list[Piece | slice] = []
     for record in records:
-        last = pieces[-1]
+        last = pieces[-1] if pieces else None
         if isinstance(record, slice) and isinstance(last, slice) and record.start == last.stop + 1:
             pieces[-1] = slice(last.start, record.stop)
         else:
-            pieces += [record] if len(pieces) == 1 else [b",", record]
-    return [*pieces, b"]"]
+            pieces += [b",", record]
+    pieces = [b"[", *pieces[1:], b"]"]
+    return [
+        Excerpt(base.file, base.start + piece.start, base.start + piece.stop)
+        if isinstance(piece, slice)
+        else piece
+        for piece in pieces
+    ]
 
 
-def _read_category(name: str, value: memoryview) -> CategoryChange:
-    lists = _read_lists(name, value)
-    places = rawjson.items(lists["put"])
-    put: dict[Key, memoryview] = {}
-    for key, place in zip(keys_of(lists["put"], places, KEYS[name]), places, strict=True):
-        if key is None:
-            raise InvalidBackup(f"A record in {name}.put has no {KEYS[name]} to be its key.")
-        if key in put:
-            raise InvalidBackup(f"The member {name}.put has two records of one key: {show(key)}.")
-        put[key] = lists["put"][place]
-    delete = {read_key(lists["delete"][place]) for place in rawjson.items(lists["delete"])}
-    if None in delete:
-        raise InvalidBackup(f"The member {name}.delete must hold keys: strings or numbers.")
-    if both := delete & put.keys():
-        raise InvalidBackup(f"The member {name} both puts and deletes {show(both.pop())}.")
-    return CategoryChange(put, delete)
-
-
-def _read_lists(name: str, value: memoryview) -> dict[str, memoryview]:
+def _read_edits(name: str, value: memoryview) -> Edits:
     found = rawjson.members(value) if value[:1] == b"{" else {}
     if not found or not found.keys() <= {"put", "delete"}:
         raise InvalidBackup(f"The member {name} must be an object with put, delete or both.")
-    lists = {"put": memoryview(b"[]"), "delete": memoryview(b"[]")}
-    for part, member in found.items():
-        lists[part] = value[member.value]
-        rawjson.count(f"{name}.{part}", lists[part], MOST_RECORDS)
-    return lists
+    lists = dict.fromkeys(("put", "delete"), memoryview(b"[]"))
+    lists |= {part: member.value for part, member in found.items()}
+    for part, array in lists.items():
+        rawjson.count(f"{name}.{part}", array, MOST_RECORDS)
+    put, delete = lists["put"], lists["delete"]
+    edits = {key: put[place] for key, place in _by_key(f"{name}.put", put, KEYS[name]).items()}
+    keys = {_read_key(delete[place]) for place in rawjson.items(delete)}
+    if None in keys:
+        raise InvalidBackup(f"The member {name}.delete must hold keys: strings or numbers.")
+    if both := keys & edits.keys():
+        raise InvalidBackup(f"The member {name} both puts and deletes {both.pop():.80}.")
+    return edits | dict.fromkeys(keys)
 
 
-def _read_counts(value: memoryview) -> dict[str, int]:
-    wrong = InvalidBackup("The member counts must hold the number of items by category.")
+def _by_key(name: str, array: Text, field: str) -> dict[Key, slice]:
+    """Return where an array's records lie; raise InvalidBackup unless each has its own key."""
+    found, view = {}, memoryview(array)
+    for place in rawjson.items(array):
+        key = _key_of(view[place], field)
+        if key is None:
+            raise InvalidBackup(f"A record in {name} has no {field} to be its key.")
+        if key in found:
+            raise InvalidBackup(f"Two records in {name} have one key: {key:.80}.")
+        found[key] = place
+    return found
+
+
+def _key_of(record: memoryview, field: str) -> Key | None:
+    """Return a record's key; None for what is no object or has none."""
     try:
-        counts = msgspec.json.decode(value, type=_Counts)
-    except msgspec.MsgspecError as error:
-        raise wrong from error
-    if not all(count.is_integer() for count in counts.values()):  # 2.0 is one in JSON
-        raise wrong
-    return {name: int(count) for name, count in counts.items()}
+        return _read_key(memoryview(getattr(_record_decoder.decode(record), field)))
+    except (msgspec.DecodeError, RecursionError):  # no object, half a surrogate pair, too deep
+        found = rawjson.members(record) if record[:1] == b"{" else {}
+        return _read_key(found[field].value) if field in found else None
+
+
+def _read_key(text: memoryview) -> Key | None:
+    """Read a JSON text that is a key; None if it is neither a string nor a number."""
+    written = str(text, "utf-8")
+    if written[:1] == '"':
+        return f'"{json.loads(written)}"' if "\\" in written else written
+    if not written or written[0] not in "-0123456789":
+        return None
+    number = json.loads(written) if len(written) <= _LONGEST_NUMBER else math.inf
+    if abs(number) > 2**53:  # where doubles cannot tell integers apart
+        return written
+    return str(int(number)) if number == int(number) else repr(number)

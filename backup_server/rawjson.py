@@ -6,13 +6,14 @@ are read here.
 """
 
 import codecs
+import itertools
 import json
 import math
 import mmap
 import re
 import threading
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,7 +22,7 @@ from .errors import InvalidBackup
 #: The most members of an object; the front end sends eight.
 MOST_MEMBERS = 10_000
 
-Text = bytes | mmap.mmap | memoryview
+Text = bytes | bytearray | mmap.mmap | memoryview
 
 _CHUNK = 64 * 1024
 # An array of fewer bytes has less than a million items, 80 bytes each while they are counted.
@@ -37,18 +38,13 @@ _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _one_copy_at_a_time = threading.Lock()
 _array_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
-Result = TypeVar("Result")
-
-
-class _Name:
-    """A member's name. No two are equal, so a dict keeps every member, in order."""
-
 
 class Member(NamedTuple):
-    """Where a member of an object lies in its text: the name with its quotes, and the value."""
+    """A member of an object: its text, its value's text, and where in the object that starts."""
 
-    name: slice
-    value: slice
+    text: memoryview
+    value: memoryview
+    start: int
 
 
 def members(text: Text) -> dict[str, Member]:
@@ -57,29 +53,25 @@ def members(text: Text) -> dict[str, Member]:
     Of members with one name the last counts, as in ``JSON.parse``. Raises InvalidBackup, which
     says what is wrong, and at which byte.
     """
-    _check_utf8(memoryview(text))
+    check_utf8(text)
     try:
         lengths = read(text, _lengths_of_values)
     except msgspec.ValidationError as error:
         raise InvalidBackup("The body must be a JSON object.") from error
-    except msgspec.DecodeError as error:
-        reason = str(error).removeprefix("JSON is malformed: ")
-        if "truncated" in reason:
-            reason = f"it ends too early (byte {len(text)})" if len(text) else "it is empty"
-        raise InvalidBackup(f"The body is not valid JSON: {reason}.") from error
-    found, position = {}, _BEGIN_OBJECT.match(text).end()
+    found, view, position = {}, memoryview(text), _BEGIN_OBJECT.match(text).end()
     for length in lengths:
         name = _NAME.match(text, position)
-        value = slice(name.end(), name.end() + length)
-        found[json.loads(name[1].decode())] = Member(slice(*name.span(1)), value)
-        position = _SEPARATOR.match(text, value.stop).end()
+        start, stop = name.end(), name.end() + length
+        member = Member(view[position:stop], view[start:stop], start)
+        found[json.loads(name[1].decode())] = member
+        position = _SEPARATOR.match(text, stop).end()
     return found
 
 
 def items(array: Text) -> list[slice]:
-    """Return where the items of a valid array lie, in 200 bytes of memory for each.
+    """Return where the items of an array lie, in 200 bytes of memory for each.
 
-    Raises InvalidBackup if they are nested too deep.
+    Raises InvalidBackup if it is not valid, or nested too deep.
     """
     values = read(array, _array_decoder.decode)
     places, position = [], _BEGIN_ARRAY.match(array).end()
@@ -97,62 +89,59 @@ def count(name: str, value: Text, most: float = math.inf) -> int:
     """
     if value[:1] != b"[":
         raise InvalidBackup(f"The member {name} must be an array.")
-    too_many = InvalidBackup(f"The member {name} has more than {most} items.")
-    number = read(value, lambda text: _count(text, most, too_many))
+    number = read(value, lambda array: _count(array, most))
     if number > most:
-        raise too_many
+        raise InvalidBackup(f"The member {name} has more than {most} items.")
     return number
 
 
-def has_half_pair(value: Text) -> bool:
-    """Tell whether a valid string has half a surrogate pair in it."""
-    try:
-        msgspec.json.decode(value, type=msgspec.Raw)
-    except msgspec.DecodeError:
-        return True
-    return False
+def read(text: Text, decode: Callable[[Text], Any]) -> Any:
+    """Decode a text, or, if it has half pairs, a copy with other characters in their places.
 
-
-def read(text: Text, read: Callable[[Text | bytearray], Result]) -> Result:
-    """Read a text, or, if it has half pairs, a copy with other characters in their places.
-
-    Raises what ``read`` does, and InvalidBackup for what is nested too deep.
+    Raises InvalidBackup for what is not JSON or nested too deep, and msgspec.ValidationError.
     """
     try:
-        try:
-            return read(text)
-        except msgspec.DecodeError:
-            if not _SURROGATE_ESCAPE.search(text):
-                raise
-        with _one_copy_at_a_time:
-            copy = bytearray(text)
-            for match in _SURROGATE_ESCAPE.finditer(text):
-                copy[match.start() + 2] = ord("0")
-            return read(copy)
-    except RecursionError as error:  # how deep is too deep depends on who calls
+        return decode(text)
+    except RecursionError as error:  # how deep is too deep depends on the caller's own depth
         raise InvalidBackup("The body is nested too deep to read.") from error
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError as error:
+        if _SURROGATE_ESCAPE.search(text):
+            with _one_copy_at_a_time:
+                copy = bytearray(text)
+                for match in _SURROGATE_ESCAPE.finditer(text):
+                    copy[match.start() + 2] = ord("0")
+                return read(copy, decode)
+        reason = str(error).removeprefix("JSON is malformed: ")
+        if "truncated" in reason:
+            reason = f"it ends too early (byte {len(text)})" if len(text) else "it is empty"
+        raise InvalidBackup(f"The body is not valid JSON: {reason}.") from error
 
 
-def _check_utf8(view: memoryview) -> None:
-    """Check the encoding, a piece at a time."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    for start in range(0, len(view), _CHUNK):
-        pending = len(decoder.getstate()[0])
+def check_utf8(text: Text) -> None:
+    """Check the encoding, a piece at a time; raise InvalidBackup."""
+    view, position = memoryview(text), 0
+    while position < len(view):
+        stop = position + _CHUNK
         try:
-            decoder.decode(view[start : start + _CHUNK], final=start + _CHUNK >= len(view))
+            _, used = codecs.utf_8_decode(view[position:stop], "strict", stop >= len(view))
         except UnicodeDecodeError as error:
-            at = start - pending + error.start
-            raise InvalidBackup(f"The body is not valid UTF-8 (byte {at}).") from error
+            place = position + error.start
+            raise InvalidBackup(f"The body is not valid UTF-8 (byte {place}).") from error
+        position += used
 
 
-def _lengths_of_values(text: Text | bytearray) -> list[int]:
+class _Name:
+    """A member's name. No two are equal, so a dict keeps every member, in order."""
+
+
+def _lengths_of_values(text: Text) -> list[int]:
     """Check that a text is an object; return the lengths of its values in bytes, in order."""
-    seen = 0
+    numbers = itertools.count(1)
 
     def name(_: type, __: str) -> _Name:
-        nonlocal seen
-        seen += 1
-        if seen > MOST_MEMBERS:
+        if next(numbers) > MOST_MEMBERS:
             raise InvalidBackup(f"The body has more than {MOST_MEMBERS} members.")
         return _Name()
 
@@ -160,24 +149,23 @@ def _lengths_of_values(text: Text | bytearray) -> list[int]:
     return [len(memoryview(value)) for value in values.values()]
 
 
-def _count(array: Text | bytearray, most: float, too_many: InvalidBackup) -> int:
-    if len(array) <= _FEW_ITEMS_BYTES:
-        return len(_array_decoder.decode(array))
-    seen = 0
+def _count(array: Text, most: float) -> float:
+    """Return the number of an array's items, or infinity if they are more than ``most``."""
+    numbers = itertools.count(1)
 
     def see(_: object) -> None:
-        nonlocal seen
-        seen += 1
-        if seen > most:
-            raise too_many
+        if next(numbers) > most:
+            raise OverflowError
 
-    # An object whose members msgspec skips.
-    item = msgspec.defstruct("Item", [], namespace={"__post_init__": see}, gc=False)
-    try:
-        msgspec.json.decode(array, type=list[item])
-        return seen
-    except msgspec.ValidationError:  # they are not all objects
-        chunks = (bytes(array[at : at + _CHUNK]) for at in range(0, len(array), _CHUNK))
-        if sum(chunk.count(b",") for chunk in chunks) >= most:
-            raise too_many from None
-        return len(_array_decoder.decode(array))
+    if len(array) > _FEW_ITEMS_BYTES:
+        # An object whose members msgspec skips.
+        item = msgspec.defstruct("Item", [], namespace={"__post_init__": see}, gc=False)
+        try:
+            return len(msgspec.json.decode(array, type=list[item]))
+        except OverflowError:
+            return math.inf
+        except msgspec.ValidationError:  # they are not all objects
+            chunks = (bytes(array[at : at + _CHUNK]) for at in range(0, len(array), _CHUNK))
+            if sum(chunk.count(b",") for chunk in chunks) >= most:
+                return math.inf
+    return len(_array_decoder.decode(array))

@@ -13,22 +13,22 @@ the answer. The lock is held across the sync of a key, never across that of a do
 programs that change the directory meet no lock.
 """
 
+import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from . import checksum, document, durable, ids
-from .document import Head, Receipt
+from . import document, durable, ids
+from .document import DIGITS, Head, Receipt, Rendered
 from .durable import Directory, translate_os_errors
 from .errors import BackupError, DamagedBackup, Unavailable, UnknownBackup, UnusableBase
 from .heads import Heads
 from .health import Health
-from .upload import Piece, Upload
+from .upload import Upload
 
 log = logging.getLogger("backup_server")
 
@@ -164,9 +164,7 @@ class Storage:
         backup_id = self._next_id(now)
         content = document.render(upload, backup_id, ids.iso(now), key)
         with self._directory.temporary() as (descriptor, temporary):
-            written = _written(descriptor, content.pieces)
-            digits = checksum.digits(written, content.digits_at)
-            os.pwrite(descriptor, digits, content.digits_at)
+            _write_document(descriptor, content)
             os.fsync(descriptor)
             name = ids.file_name(backup_id)
             if key is None:
@@ -218,10 +216,13 @@ class Storage:
         self._directory.sync(_KEYS)
 
 
-def _written(descriptor: int, pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """Write pieces, and yield each once it is written."""
-    for piece in pieces:
-        left = memoryview(piece)
+def _write_document(descriptor: int, content: Rendered) -> None:
+    digest = hashlib.sha256(content.before)
+    start = content.before + b"0" * DIGITS
+    for piece in content.after:
+        left = memoryview(start + piece if start else piece)
         while left:
             left = left[os.write(descriptor, left[:_WRITE_BYTES]) :]
-        yield piece
+        digest.update(piece)
+        start = b""
+    os.pwrite(descriptor, digest.hexdigest().encode(), len(content.before))

@@ -1,12 +1,15 @@
 """An upload, checked: five arrays of records, where they come from, and whatever else there is."""
 
 import json
+import os
 import re
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+import msgspec
 
 from . import rawjson
-from .errors import InvalidBackup
+from .errors import InvalidBackup, UnusableBase
 from .rawjson import Text
 
 CATEGORIES = ("atoms", "compositions", "snapshots", "voiceNotes", "configOverrides")
@@ -22,15 +25,32 @@ DEVICE_CHARACTERS = 100
 DEVICE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 # The beginning of a string, of more characters than are used. The whole may have millions.
 _BEGINNING = re.compile(rb'"(?:[^"\\]|\\u[0-9a-fA-F]{4}|\\.){0,400}+', re.DOTALL)
+_CHUNK = 256 * 1024
 
-Piece = bytes | memoryview
+
+class Excerpt(msgspec.Struct):
+    """What lies in the file of a base from ``start`` to ``stop``; iterated over, it is read."""
+
+    file: BinaryIO
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __iter__(self) -> Iterator[bytes]:
+        for start in range(self.start, self.stop, _CHUNK):
+            size = min(_CHUNK, self.stop - start)
+            try:
+                chunk = os.pread(self.file.fileno(), size, start)
+            except OSError as error:
+                raise UnusableBase(f"The base cannot be read: {error.strerror}") from error
+            if len(chunk) < size:
+                raise UnusableBase("The base is damaged: it has lost its end")
+            yield chunk
 
 
-class Part(NamedTuple):
-    """A text of so many bytes, in pieces that can be iterated over more than once."""
-
-    size: int
-    pieces: Iterable[Piece]
+Piece = bytes | memoryview | Excerpt
 
 
 class Origin(NamedTuple):
@@ -45,76 +65,66 @@ class Upload(NamedTuple):
     """A checked upload, or what a change has made of the stored backup whose id is ``base``.
 
     ``categories`` has all five arrays, in order; ``others`` is the text of the other members, each
-    with a comma before it.
+    with a comma before it. Both are in pieces.
     """
 
-    categories: dict[str, Part]
-    others: Part
+    categories: dict[str, list[Piece]]
+    others: list[Piece]
     counts: dict[str, int]
     origin: Origin
     base: str | None = None
 
-    def layout(self) -> dict[str, tuple[int, int]]:
-        """Return where in the text of ``data`` what lies: start and length, in bytes."""
-        places, end = {}, 0
-        for name, part in self.categories.items():
-            start = end + len(introduction(name))
-            places[name] = (start, part.size)
-            end = start + part.size
-        return {"data": (0, end + self.others.size + len(b"}")), **places}
-
-    def pieces(self) -> Iterator[Piece]:
-        """Yield the text of ``data``."""
-        for name, part in self.categories.items():
-            yield introduction(name)
-            yield from part.pieces
-        yield from self.others.pieces
-        yield b"}"
-
-
-def introduction(category: str) -> bytes:
-    """Return what is before a category's array in ``data``."""
-    return (b'{"%s":' if category == CATEGORIES[0] else b',"%s":') % category.encode()
+    def data(self) -> tuple[list[Piece], dict[str, tuple[int, int]]]:
+        """Return the text of ``data``, and where in it what lies: start and length, in bytes."""
+        pieces: list[Piece] = []
+        layout, end = {"data": (0, 0)}, 0
+        for name, array in self.categories.items():
+            introduction = (b',"%s":' if pieces else b'{"%s":') % name.encode()
+            start = end + len(introduction)
+            end = start + sum(map(len, array))
+            layout[name] = (start, end - start)
+            pieces += [introduction, *array]
+        pieces += [*self.others, b"}"]
+        layout["data"] = (0, sum(map(len, pieces)))
+        return pieces, layout
 
 
 def check_upload(text: Text) -> Upload:
     """Check an upload's body; raise InvalidBackup, which says what is wrong and where."""
-    view, found = memoryview(text), rawjson.members(text)
-    values = {name: view[member.value] for name, member in found.items()}
+    found = rawjson.members(text)
+    values = {name: member.value for name, member in found.items()}
     others: list[Piece] = []
     for name, member in found.items():
         if name not in (*CATEGORIES, *ORIGIN_MEMBERS):
-            others += [b",", view[member.name], b":", values[name]]
-    arrays = {name: values.get(name, memoryview(b"[]")) for name in CATEGORIES}
-    return Upload(
-        {name: Part(len(array), [array]) for name, array in arrays.items()},
-        Part(sum(map(len, others)), others),
-        {name: rawjson.count(name, array, MOST_ITEMS) for name, array in arrays.items()},
-        read_origin(values),
-    )
+            others += [b",", member.text]
+    arrays = {name: values.get(name, b"[]") for name in CATEGORIES}
+    counts = {name: rawjson.count(name, array, MOST_ITEMS) for name, array in arrays.items()}
+    categories = {name: [array] for name, array in arrays.items()}
+    return Upload(categories, others, counts, read_origin(values))
 
 
 def read_origin(values: dict[str, memoryview]) -> Origin:
     """Read ORIGIN_MEMBERS among the values of a body's members; raise InvalidBackup."""
-    given = {name: values[name] for name in ORIGIN_MEMBERS if name in values}
-    if given.get("device") in (b"null", b'""'):
-        del given["device"]
-    for name, value in given.items():
-        if value[:1] != b'"':
-            raise InvalidBackup(f"The member {name} must be a string.")
-        if rawjson.has_half_pair(value):
-            raise InvalidBackup(f"The member {name} has half of a surrogate pair in it.")
-    decoded = {name: _beginning(value) for name, value in given.items()}
-    timestamp = given.get("clientTimestamp", b"")
+    given = {name: _read_string(name, values[name]) for name in ORIGIN_MEMBERS if name in values}
+    timestamp = values.get("clientTimestamp", b"")
     if len(timestamp) > CLIENT_TIMESTAMP_BYTES:
         raise InvalidBackup(
             f"The member clientTimestamp is longer than {CLIENT_TIMESTAMP_BYTES} bytes."
         )
-    if not DEVICE_ID.fullmatch(decoded.get("deviceId", "none")):
+    if not DEVICE_ID.fullmatch(given.get("deviceId", "none")):
         raise InvalidBackup("The member deviceId must be 1 to 64 of A-Z a-z 0-9 - and _.")
-    device = decoded.get("device", "")[:DEVICE_CHARACTERS]
-    return Origin(bytes(timestamp) or None, decoded.get("deviceId"), device or None)
+    device = given.get("device", "")[:DEVICE_CHARACTERS]
+    return Origin(bytes(timestamp) or None, given.get("deviceId"), device or None)
 
 
-def _beginning(string: memoryview) -> str:
-    return json.loads(_BEGINNING.match(string)[0].decode(errors="ignore") + '"')
+def _read_string(name: str, value: memoryview) -> str:
+    """Return as much of a member's string as is used."""
+    if name == "device" and value == b"null":
+        return ""
+    if value[:1] != b'"':
+        raise InvalidBackup(f"The member {name} must be a string.")
+    try:
+        msgspec.json.decode(value, type=msgspec.Raw)  # which refuses half pairs
+    except msgspec.DecodeError as error:
+        raise InvalidBackup(f"The member {name} has half of a surrogate pair in it.") from error
+    return json.loads(_BEGINNING.match(value)[0].decode(errors="ignore") + '"')

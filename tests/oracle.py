@@ -1,18 +1,19 @@
 """What the server makes of JSON, told by Python's own reader: the reference for tests and fuzzing.
 
-Data is given by name, as the texts of each member's name and value. Numbers are their digits. A
+Data is given by name: of each member its text, and that of its value. Numbers are their digits. A
 text that is no JSON by RFC 8259 is a ValueError, and what the server refuses is None.
 """
 
 import json
 import re
-from typing import Any
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
 
-from backup_server import checksum
-from backup_server.document import HEAD_BYTES, read_head
-from backup_server.patch import MOST_RECORDS
+from backup_server import document
+from backup_server.patch import KEYS, MOST_RECORDS
 from backup_server.rawjson import MOST_MEMBERS
-from backup_server.record_keys import KEYS
 from backup_server.upload import CATEGORIES, CLIENT_TIMESTAMP_BYTES
 
 Members = dict[str, tuple[bytes, bytes]]
@@ -36,27 +37,30 @@ def read(text: bytes) -> Any:
 
 
 def members(text: bytes) -> Members:
-    """Return the text of each member's name and value; raise ValueError for what is no object."""
+    """Return the texts of each member and of its value; raise ValueError for what is no object."""
     if not isinstance(read(text), dict):
         raise ValueError("no object")
-    values = _values(text.decode())
-    return {json.loads(name): (name, value) for name, value in zip(values, values, strict=True)}
+    places, whole = _places(text.decode()), text.decode()
+    return {
+        json.loads(whole[name]): (whole[name.start : value.stop].encode(), whole[value].encode())
+        for name, value in zip(places, places, strict=True)
+    }
 
 
 def items(array: bytes) -> list[bytes]:
     """Return the texts of a valid array's items."""
-    return [*_values(array.decode())]
+    return [array.decode()[place].encode() for place in _places(array.decode())]
 
 
-def _values(text: str):
-    """Yield the texts of all names and values that are directly in a valid array or object."""
+def _places(text: str) -> Iterator[slice]:
+    """Yield the places of all names and values that are directly in a valid array or object."""
     at = _BLANK.match(text).end()
     while True:
         at = _BLANK.match(text, at + 1).end()
         if text[at] in "]}":
             return
         _, stop = _decoder.raw_decode(text, at)
-        yield text[at:stop].encode()
+        yield slice(at, stop)
         at = _BLANK.match(text, stop).end()
         if text[at] in "]}":
             return
@@ -68,12 +72,10 @@ def upload(text: bytes) -> tuple[Members, dict] | None:
         found = members(text)
     except ValueError:
         return None
-    if (origin := _origin(found)) is None:
-        return None
-    data = {
-        name: (b'"%s"' % name.encode(), found.pop(name, (b"", b"[]"))[1]) for name in CATEGORIES
-    }
-    return (data | found, origin) if all(v[:1] == b"[" for _, v in data.values()) else None
+    data = {name: _category(name, found.pop(name, (b"", b"[]"))[1]) for name in CATEGORIES}
+    is_valid = all(value[:1] == b"[" for _, value in data.values())
+    origin = _pop_origin(found)
+    return (data | found, origin) if is_valid and origin is not None else None
 
 
 def apply(change: bytes, data: Members, origin: dict) -> tuple[Members, dict] | None:
@@ -82,13 +84,13 @@ def apply(change: bytes, data: Members, origin: dict) -> tuple[Members, dict] | 
         asked = members(change)
     except ValueError:
         return None
-    counts, result = read(asked.pop("counts", (b"", b"{}"))[1]), dict(data)
-    new_origin = _origin(asked)
-    for name, (written, value) in asked.items():
-        array = _apply_to(name, value, data[name][1]) if name in KEYS else value
+    counts, new_origin = read(asked.pop("counts", (b"", b"{}"))[1]), _pop_origin(asked)
+    for name in asked.keys() & set(CATEGORIES):
+        array = _apply_to(name, asked[name][1], data[name][1])
         if array is None:
             return None
-        result[name] = data[name][0] if name in KEYS else written, array
+        asked[name] = _category(name, array)
+    result = data | asked
     if new_origin is None or not isinstance(counts, dict) or not counts.keys() <= set(CATEGORIES):
         return None
     for name, count in counts.items():
@@ -98,19 +100,28 @@ def apply(change: bytes, data: Members, origin: dict) -> tuple[Members, dict] | 
     return result, old | new_origin
 
 
-def assert_stored(document: bytes, data: Members, origin: dict) -> None:
+@contextmanager
+def as_file(text: bytes) -> Iterator[BinaryIO]:
+    """Yield an open file with this text."""
+    with tempfile.TemporaryFile(buffering=0) as file:
+        file.write(text)
+        yield file
+
+
+def assert_stored(stored: bytes, data: Members, origin: dict) -> None:
     """Check that a stored document is of this data and origin, to the byte and by its head."""
-    text = b",".join(b":".join(member) for member in data.values())
-    assert document.endswith(b'\n"data":{%s}}\n' % text)
-    assert checksum.check([document])
-    whole, head = read(document), read_head(document[:HEAD_BYTES], len(document))
+    assert stored.endswith(b'\n"data":{%s}}\n' % b",".join(text for text, _ in data.values()))
+    with as_file(stored) as file:
+        head = document.read(file)
+        document.check(file, head)
+    whole, listed = read(stored), head.entry()
     assert whole["clientTimestamp"] == origin.get("clientTimestamp", whole["timestamp"])
-    assert (whole.get("deviceId"), whole.get("device")) == (head.device_id, head.device)
-    assert (origin.get("deviceId"), origin.get("device")) == (head.device_id, head.device)
+    for name in ("deviceId", "device"):
+        assert whole.get(name) == listed.get(name) == origin.get(name)
     assert head.counts == {name: len(items(data[name][1])) for name in CATEGORIES}
     for name in CATEGORIES:
         offset, length = head.part(name)
-        assert document[offset : offset + length] == data[name][1]
+        assert stored[offset : offset + length] == data[name][1]
 
 
 def is_near_a_limit(text: bytes) -> bool:
@@ -120,8 +131,11 @@ def is_near_a_limit(text: bytes) -> bool:
     return deep or text.count(b":") > MOST_MEMBERS or longest > CLIENT_TIMESTAMP_BYTES - 2
 
 
-def _origin(found: Members) -> dict | None:
-    """Take the origin out of a body."""
+def _category(name: str, array: bytes) -> tuple[bytes, bytes]:
+    return b'"%s":%s' % (name.encode(), array), array
+
+
+def _pop_origin(found: Members) -> dict | None:
     names = ("clientTimestamp", "deviceId", "device")
     origin = {name: read(found.pop(name)[1]) for name in names if name in found}
     if origin.get("device", "none") in (None, ""):
@@ -135,9 +149,7 @@ def _origin(found: Members) -> dict | None:
 
 
 def _apply_to(name: str, change: bytes, array: bytes) -> bytes | None:
-    lists = (
-        {part: value for part, (_, value) in members(change).items()} if change[:1] == b"{" else {}
-    )
+    lists = {p: value for p, (_, value) in members(change).items()} if change[:1] == b"{" else {}
     if not lists or not lists.keys() <= {"put", "delete"}:
         return None
     if any(value[:1] != b"[" or value.count(b",") >= MOST_RECORDS for value in lists.values()):
@@ -146,8 +158,7 @@ def _apply_to(name: str, change: bytes, array: bytes) -> bytes | None:
     gone = {key(read(value)) for value in items(lists.get("delete", b"[]"))}
     if new is None or old is None or None in gone or gone & new.keys() or gone - old.keys():
         return None
-    kept = {known: new.get(known, record) for known, record in old.items() if known not in gone}
-    return b"[%s]" % b",".join((kept | new).values())
+    return b"[%s]" % b",".join(text for k, text in (old | new).items() if k not in gone)
 
 
 def _by_key(array: bytes, name: str) -> dict | None:

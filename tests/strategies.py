@@ -6,7 +6,7 @@ import re
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from backup_server.record_keys import KEYS
+from backup_server.patch import KEYS
 
 # How long an example takes says nothing on a machine that does other things as well.
 settings.register_profile("patient", deadline=None)
@@ -94,7 +94,7 @@ def changes(draw: st.DrawFn) -> tuple[str, str]:
         lists = [('"put"', draw(_records(field, put))), ('"delete"', f"[{', '.join(delete)}]")]
         if draw(st.booleans()):
             change.append((f'"{name}"', an_object(lists, draw(blank))))
-    base.append(('"deviceId"', '"of-the-base"'))
+    base += [('"deviceId"', '"of-the-base"'), ('"device"', '"B"')]
     return an_object(base, draw(blank)), an_object(change, draw(blank))
 
 

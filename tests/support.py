@@ -228,10 +228,9 @@ def assert_error(answer: Answer, status: int, *words: str) -> None:
 
 
 def written(document: Rendered) -> bytes:
-    """Return the file that a rendered document becomes, its digits in their place."""
-    text, at = b"".join(document.pieces), document.digits_at
-    digits = hashlib.sha256(text[:at] + text[at + 64 :]).hexdigest()
-    return text[:at] + digits.encode() + text[at + 64 :]
+    """Return the file that a rendered document becomes."""
+    before, after = document.before, b"".join(document.after)
+    return before + hashlib.sha256(before + after).hexdigest().encode() + after
 
 
 def backups_in(data_dir: Path) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""A change applied to its base: patch.py, base.py, record_keys.py and POST /api/backup?base=."""
+"""A change applied to its base: patch.py, and POST /api/backup?base=."""
 
 import errno
 import gzip
@@ -6,7 +6,6 @@ import json
 import os
 import re
 import secrets
-import tempfile
 import time
 import tracemalloc
 
@@ -25,7 +24,7 @@ EXPRESS = ROOT / "tests" / "samples" / "express-data"
 ID, NEW_ID = "2026-02-01T10-54-27", "2026-02-01T10-54-28"
 TIME = "2026-02-01T10:54:27.123Z"
 ATOMS = b'[ {"slug":"a","n":1.0} ,\n {"slug":"b"},{"slug":"c","half":"\\ud83d"}]'
-A, B, C = b'{"slug":"a","n":1.0}', b'{"slug":"b"}', b'{"slug":"c","half":"\\ud83d"}'
+A, C = b'{"slug":"a","n":1.0}', b'{"slug":"c","half":"\\ud83d"}'
 OTHERS = b'"old":"x","later":[1.50]'
 BASE = b'{"atoms":%s,"snapshots":[{"id":1}],%s,"clientTimestamp":"t"}' % (ATOMS, OTHERS)
 
@@ -38,16 +37,14 @@ def stored(upload: Upload | bytes) -> bytes:
 
 def apply(base: bytes, change: bytes, limit: int = 10**9) -> bytes:
     """Apply a change to the document of a base; return the document that it comes to."""
-    with tempfile.TemporaryFile() as file:
-        file.write(base)
-        file.flush()
+    with oracle.as_file(base) as file:
         return stored(patch.apply(patch.read(change), file, ID, limit))
 
 
 def summed(document: bytes) -> bytes:
     """Give an edited document the SHA-256 that it has now."""
-    at = document.index(b'"sha256":"') + len(b'"sha256":"')
-    return written(Rendered(None, [document], at))
+    before, name, after = document.partition(b'"sha256":"')
+    return written(Rendered(None, before + name, [after[64:]]))
 
 
 def data_of(document: bytes) -> bytes:
@@ -56,9 +53,7 @@ def data_of(document: bytes) -> bytes:
 
 def changed(change: bytes, base: bytes = BASE) -> bytes:
     """Return the text of the data that a change to an upload comes to."""
-    document = apply(stored(base), change)
-    assert json.loads(document)["base"] == ID
-    return data_of(document)
+    return data_of(apply(stored(base), change))
 
 
 def in_another_form(data: str | bytes, **members: str) -> bytes:
@@ -68,105 +63,8 @@ def in_another_form(data: str | bytes, **members: str) -> bytes:
     return f'{head[:-2]},\n  "data": {data}\n}}'.encode()
 
 
-@pytest.mark.parametrize(
-    ("change", "atoms"),
-    [
-        (b'{"put":[{"slug":"b","new":2}]}', [A, b'{"slug":"b","new":2}', C]),
-        (b'{"delete":["b"]}', [A, C]),
-        (b'{"delete":["a"],"put":[{"slug":"z"}]}', [B, C, b'{"slug":"z"}']),
-        (b'{"put":[{"slug":"\\u0063"}]}', [A, B, b'{"slug":"\\u0063"}']),
-        (b'{"put":[{"slug":"x","slug":"b"}]}', [A, b'{"slug":"x","slug":"b"}', C]),
-        (b'{"put":[{"sl\\u0075g":"b"}]}', [A, b'{"sl\\u0075g":"b"}', C]),
-        (b'{"put":[ {"slug":"b"} , {"slug":"\\ud83d"}]}', [A, B, C, b'{"slug":"\\ud83d"}']),
-        (b'{"put":[],"delete":[]}', [A, B, C]),
-    ],
-)
-def test_a_changed_category_is_its_records_joined_by_commas(change, atoms):
-    others = b'"voiceNotes":[],"configOverrides":[],' + OTHERS
-    expected = b'{"atoms":[%s],"compositions":[],"snapshots":[{"id":1}],%s}'
-    assert changed(b'{"atoms":%s}' % change) == expected % (b",".join(atoms), others)
-
-
-def test_an_untouched_category_keeps_its_bytes():
-    assert b'{"atoms":%s,' % ATOMS in changed(b'{"snapshots":{"delete":[1]}}')
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "are_one"),
-    [
-        *[(b"1", number, True) for number in (b"1.0", b"1e0", b"10E-1", b"1.000e+0")],
-        (b"1", b'"1"', False),
-        (b"0", b"-0.0", True),
-        (b"0.1", b"1e-1", True),
-        (b"0.1", b"0.10000000000000000001", True),
-        (b"9007199254740992", b"9007199254740992.0", True),
-        (b"9007199254740992", b"9007199254740993", False),
-        (b"1e400", b"1e400", True),
-        (b"1e400", b"1e401", False),
-        (b"1%s" % (b"0" * 2000), b"1%s" % (b"0" * 2000), True),
-        (b"1%s" % (b"0" * 2000), b"1%s" % (b"0" * 2001), False),
-        (b'"a"', b'"\\u0061"', True),
-        (b'"\\ud83d"', b'"\\uD83D"', True),
-        (b'"\\ud83d"', b'"\\u083d"', False),
-    ],
-)
-def test_keys_are_compared_as_python_compares_them(one, other, are_one):
-    base = b'{"snapshots":[{"id":%s}]}' % one
-    new = b'{"id":%s,"new":1}' % other
-    records = [new] if are_one else [b'{"id":%s}' % one, new]
-    data = changed(b'{"snapshots":{"put":[%s]}}' % new, base)
-    assert b'"snapshots":[%s]' % b",".join(records) in data
-
-
-@pytest.mark.parametrize(
-    ("name", "key"), [*zip(CATEGORIES, ("slug", "id", "id", "id", "atomSlug"), strict=True)]
-)
-def test_every_category_has_a_key_of_its_own(name, key):
-    record = json.dumps({key: "one", "id" if key != "id" else "slug": "same"})
-    change = f'{{"{name}":{{"put":[{{"{key}":"one","new":1}}]}}}}'.encode()
-    data = changed(change, f'{{"{name}":[{record}]}}'.encode())
-    assert json.loads(data)[name] == [{key: "one", "new": 1}]
-
-
-def test_other_members_take_the_place_of_the_base_s_or_are_added():
-    data = changed(b'{"o\\u006cd": "new" ,"more":{"x":1.0}}')
-    end = b'"configOverrides":[],"o\\u006cd":"new","later":[1.50],"more":{"x":1.0}}'
-    assert data.endswith(end)
-    with pytest.raises(UnusableBase, match="too many members"):
-        changed(b'{"x":1}', b"{%s}" % b",".join(b'"%d":0' % n for n in range(9_995)))
-
-
-@pytest.mark.parametrize(
-    ("base", "change", "origin"),
-    [
-        ('"deviceId":"b","device":"B"', "", ("b", "B")),
-        ('"deviceId":"b","device":"B"', '"deviceId":"c"', ("c", "B")),
-        ('"deviceId":"b","device":"B"', '"device":null', ("b", "B")),
-        ("", '"deviceId":"c","device":"C"', ("c", "C")),
-    ],
-)
-def test_the_device_is_the_change_s_or_else_that_of_the_base_s_head(base, change, origin):
-    document = apply(stored(f"{{{base}}}".encode()), f"{{{change}}}".encode())
-    assert (json.loads(document).get("deviceId"), json.loads(document).get("device")) == origin
-    assert json.loads(document)["data"].keys() == set(CATEGORIES)
-
-
-def test_a_device_in_the_data_of_an_old_file_stays_there_and_is_no_head_s():
-    old = stored(b'{"vedice":{"name": "Old"},"atoms":[]}').replace(b'"vedice"', b'"device"')
-    old = summed(old)
-    for change in (b"{}", b'{"device":"New"}', b'{"x":1}'):
-        document = apply(old, change)
-        assert b'"configOverrides":[],"device":{"name": "Old"}' in data_of(document)
-        assert json.loads(document).get("device") == json.loads(change).get("device")
-
-
-def test_the_time_is_the_change_s_or_the_server_s_and_never_the_base_s():
-    assert json.loads(apply(stored(BASE), b'{"clientTimestamp":"u"}'))["clientTimestamp"] == "u"
-    assert json.loads(apply(stored(BASE), b"{}"))["clientTimestamp"] == TIME
-
-
 @given(changes())
-@settings(max_examples=30)
+@settings(max_examples=50)
 def test_a_change_gives_to_the_byte_what_a_whole_upload_of_the_changed_state_does(texts):
     base, change = (text.encode() for text in texts)
     data, origin = oracle.upload(base)
@@ -180,14 +78,61 @@ def test_a_change_gives_to_the_byte_what_a_whole_upload_of_the_changed_state_doe
             expected = oracle.apply(change, data, {})  # the second base has no device
 
 
-# --- bases in another form ------------------------------------------------------------------------
+def test_untouched_records_and_members_keep_their_bytes_and_order():
+    change = b'{"atoms":{"put":[{"slug":"z"},{"slug":"b","n":2}]},"o\\u006cd": "new" ,"more":1}'
+    new = b",".join([A, b'{"slug":"b","n":2}', C, b'{"slug":"z"}'])
+    end = b'"voiceNotes":[],"configOverrides":[],"o\\u006cd": "new","later":[1.50],"more":1}'
+    beginning = b'{"atoms":[%s],"compositions":[],"snapshots":[{"id":1}],' % new
+    assert changed(change) == beginning + end
+    assert b'{"atoms":%s,' % ATOMS in changed(b'{"snapshots":{"delete":[1]}}')
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "are_one"),
+    [
+        *[(b"1", number, True) for number in (b"1.0", b"10E-1", b"1.000e+0")],
+        (b"1", b'"1"', False),
+        (b"0", b"-0.0", True),
+        (b"0.1", b"0.10000000000000000001", True),
+        (b"9007199254740992", b"9007199254740992.0", True),
+        (b"9007199254740992", b"9007199254740993", False),
+        (b"1e400", b"1e401", False),
+        (b"1%s" % (b"0" * 5000), b"1%s" % (b"0" * 5000), True),
+        (b"1%s" % (b"0" * 5000), b"1%s" % (b"0" * 5001), False),
+        (b'"a\\""', b'"\\u0061\\u0022"', True),
+        (b'"\\ud83d"', b'"\\uD83D"', True),
+        (b'"\\ud83d"', b'"\\u083d"', False),
+    ],
+)
+def test_keys_are_compared_as_python_compares_them(one, other, are_one):
+    new = b'{"id":%s,"new":1}' % other
+    records = [new] if are_one else [b'{"id":%s}' % one, new]
+    data = changed(b'{"snapshots":{"put":[%s]}}' % new, b'{"snapshots":[{"id":%s}]}' % one)
+    assert b'"snapshots":[%s]' % b",".join(records) in data
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [*zip(CATEGORIES, ("slug", "id", "id", "id", "atomSlug"), strict=True)]
+)
+def test_every_category_has_a_key_of_its_own(name, key):
+    record = json.dumps({key: "one", "id" if key != "id" else "slug": "same"})
+    change = f'{{"{name}":{{"put":[{{"{key}":"one","new":1}}]}}}}'.encode()
+    data = changed(change, f'{{"{name}":[{record}]}}'.encode())
+    assert json.loads(data)[name] == [{key: "one", "new": 1}]
+
+
+def test_a_device_in_the_data_of_an_old_file_stays_there_and_is_no_head_s():
+    old = stored(b'{"vedice":{"name": "Old"},"atoms":[]}').replace(b'"vedice"', b'"device"')
+    for change in (b"{}", b'{"device":"New"}', b'{"x":1}'):
+        document = apply(summed(old), change)
+        assert b'"configOverrides":[],"device":{"name": "Old"}' in data_of(document)
+        assert json.loads(document).get("device") == json.loads(change).get("device")
 
 
 @pytest.mark.parametrize(
     "old",
     [
         "{}",
-        '{\n  "x": 1\n}',
         '{ "snapshots": [ {"id": 1} ], "atoms":[1], "atoms": [ {"slug": "a"} ], "x": 2 }',
         '{"more": 0, "mor\\u0065": [1, 2], "clientTimestamp": "inside", "device": 5}',
         *(path.read_text().partition('"data": ')[2][:-2] for path in sorted(EXPRESS.iterdir())),
@@ -200,26 +145,6 @@ def test_the_data_of_a_file_without_a_head_may_be_written_in_any_way(old):
     assert json.loads(data_of(apply(in_another_form(old, deviceId="d"), change))) == data
 
 
-def test_a_base_whose_categories_have_escaped_names_is_read_as_they_are_written():
-    """A file from before names of categories were written anew."""
-    base = stored(b'{"atoms":[{"slug":"a"}],"x":1}').replace(b'{"atoms"', b'{"\\u0061toms"')
-    for name, start in json.loads(base)["layout"].items():
-        if name != "data":
-            at = b'"%s":[%d,' % (name.encode(), start[0])
-            base = base.replace(at, b'"%s":[%d,' % (name.encode(), start[0] + 5), 1)
-    length = json.loads(base)["layout"]["data"][1]
-    base = base.replace(b'"data":[0,%d' % length, b'"data":[0,%d' % (length + 5))
-    assert data_of(apply(summed(base), b'{"atoms":{"put":[{"slug":"b"}]}}')).startswith(
-        b'{"atoms":[{"slug":"a"},{"slug":"b"}],"compositions":[],'
-    )
-
-
-@pytest.mark.parametrize("data", ['{"atoms":{}}', '{"atoms":null}', "[]", '{"atoms":[1,]}'])
-def test_a_base_that_is_itself_no_upload_is_a_409_since_a_whole_backup_helps(data):
-    with pytest.raises(UnusableBase, match="damaged"):
-        apply(in_another_form(data), b'{"snapshots":{"put":[{"id":1}]}}')
-
-
 # --- what is refused ------------------------------------------------------------------------------
 
 
@@ -227,18 +152,14 @@ def test_a_base_that_is_itself_no_upload_is_a_409_since_a_whole_backup_helps(dat
     ("change", "words"),
     [
         (b"[]", "must be a JSON object"),
-        (b'{"atoms":{"put":[{"slug":"a"}]},}', "not valid JSON"),
         (b'{"atoms":[{"slug":"a"}]}', "atoms must be an object with put, delete or both"),
         (b'{"atoms":{}}', "atoms must be"),
         (b'{"atoms":{"puts":[]}}', "atoms must be"),
         (b'{"atoms":{"put":{}}}', "atoms.put must be an array"),
         (b'{"atoms":{"put":[1]}}', "atoms.put has no slug"),
-        (b'{"atoms":{"put":[{"id":"a"}]}}', "atoms.put has no slug"),
-        (b'{"atoms":{"put":[{"slug":null}]}}', "atoms.put has no slug"),
         (b'{"atoms":{"put":[{"slug":"a","slug":[]}]}}', "atoms.put has no slug"),
         (b'{"atoms":{"put":[{"slug":"\\ud83d"},{"id":1}]}}', "atoms.put has no slug"),
-        (b'{"snapshots":{"put":[{"id":1},{"id":1.0}]}}', "two records of one key: 1"),
-        (b'{"atoms":{"put":[{"slug":"%s"},{"slug":"%s"}]}}' % (b"x" * 99, b"x" * 99), "x…"),
+        (b'{"snapshots":{"put":[{"id":1},{"id":1.0}]}}', "snapshots.put have one key: 1"),
         (b'{"snapshots":{"put":[{"id":1}],"delete":[1e0]}}', "both puts and deletes 1"),
         (b'{"atoms":{"delete":[null]}}', "atoms.delete must hold keys"),
         (b'{"counts":[]}', "counts"),
@@ -273,18 +194,14 @@ def test_at_every_depth_a_change_is_made_or_refused():
 
 
 @pytest.mark.parametrize(
-    ("base", "change", "words"),
+    ("atoms", "change", "words"),
     [
-        (BASE, b'{"atoms":{"delete":["z"]}}', 'nothing in atoms to delete with key "z"'),
-        (BASE, b'{"snapshots":{"delete":["1"]}}', 'nothing in snapshots to delete with key "1"'),
-        (
-            BASE,
-            b'{"atoms":{"put":[{"slug":"z"}]},"counts":{"atoms":3}}',
-            "atoms has 4 items, not 3",
-        ),
-        (BASE, b'{"counts":{"snapshots":2}}', "snapshots has 1 items, not 2"),
+        (ATOMS, b'{"atoms":{"delete":["z"]}}', 'atoms has no record to delete with key "z"'),
+        (ATOMS, b'{"snapshots":{"delete":["1"]}}', 'no record to delete with key "1"'),
+        (ATOMS, b'{"atoms":{"put":[{"slug":"z"}]},"counts":{"atoms":3}}', "4 items, not 3"),
+        (ATOMS, b'{"counts":{"snapshots":2}}', "snapshots has 1 items, not 2"),
         *(
-            (b'{"atoms":%s}' % atoms, b'{"atoms":{"put":[{"slug":"z"}]}}', words)
+            (atoms, b'{"atoms":{"put":[{"slug":"z"}]}}', words)
             for atoms, words in [
                 (b'[{"slug":"a"},{"slug":"\\u0061"}]', 'Two records in atoms have one key: "a"'),
                 (b'[{"slug":0},{"slug":-0.0}]', "Two records in atoms have one key: 0"),
@@ -295,59 +212,59 @@ def test_at_every_depth_a_change_is_made_or_refused():
         ),
     ],
 )
-def test_a_change_that_does_not_fit_its_base_is_a_409(base, change, words):
+def test_a_change_that_does_not_fit_its_base_is_a_409(atoms, change, words):
+    base = b'{"atoms":%s,"snapshots":[{"id":1}]}' % atoms
     with pytest.raises(UnusableBase) as caught:
         changed(change, base)
     assert words in str(caught.value)
     assert str(caught.value).endswith("; send the whole backup.")
-    untouched = changed(b'{"compositions":{"put":[{"id":1}]}}', base)
-    assert untouched.startswith(data_of(stored(base)).partition(b',"compositions"')[0])
+    assert b'{"atoms":%s,' % atoms in changed(b'{"compositions":{"put":[{"id":1}]}}', base)
+
+
+def of_1_0_0(body: bytes) -> bytes:
+    """Store an upload with its categories in another order than today's."""
+    upload = check_upload(body)
+    return stored(upload._replace(categories=dict(reversed(upload.categories.items()))))
 
 
 @pytest.mark.parametrize(
-    "damage",
+    "base",
     [
-        lambda text: text.replace(b'{"id":1}', b'{"id":2}'),
-        lambda text: re.sub(rb'"atoms":\[(\d+),\d+\]', rb'"atoms":[\1,999999999999]', text),
-        lambda text: text[:-10],
-        lambda text: b"",
-        lambda text: text.replace(b'"sha256":', b'"sha257":'),
-        lambda text: text.replace(b'"timestamp"', b'"timestamq"'),
-        lambda text: json.dumps(json.loads(text), indent=2).encode(),
+        stored(BASE).replace(b'{"id":1}', b'{"id":2}'),
+        re.sub(rb'"atoms":\[(\d+),\d+\]', rb'"atoms":[\1,999999999999]', stored(BASE)),
+        stored(BASE)[:-10],
+        b"",
+        json.dumps(json.loads(stored(BASE)), indent=2).encode(),
+        of_1_0_0(BASE),
+        *map(in_another_form, ['{"atoms":{}}', '{"atoms":null}', "[]", '{"atoms":[1,]}']),
     ],
+    ids=lambda _: "",
 )
-def test_a_damaged_base_is_a_409(damage):
-    text = stored(BASE)
-    assert damage(text) != text
+def test_a_base_that_is_damaged_or_no_upload_itself_is_a_409(base):
     for change in (b'{"atoms":{"put":[{"slug":"z"}]},"x":1}', b"{}"):
         with pytest.raises(UnusableBase, match="damaged"):
-            apply(damage(text), change)
+            apply(base, change)
 
 
-def test_a_base_that_its_disk_cannot_read_is_a_409(monkeypatch, tmp_path):
-    path, real = tmp_path / "base", os.pread
-    for base in (stored(BASE), in_another_form(data_of(stored(BASE)))):
-        path.write_bytes(base)
-        for first_to_fail in range(4):
-            calls = iter(range(100))
+@pytest.mark.parametrize("base", [stored(BASE), in_another_form(data_of(stored(BASE)))])
+@pytest.mark.parametrize("first_to_fail", range(4))
+def test_a_base_that_its_disk_cannot_read_is_a_409(base, first_to_fail, monkeypatch):
+    calls, real = iter(range(100)), os.pread
 
-            def pread(*arguments, calls=calls, first_to_fail=first_to_fail):
-                if next(calls) >= first_to_fail:
-                    raise OSError(errno.EIO, os.strerror(errno.EIO))
-                return real(*arguments)
+    def pread(*arguments):
+        if next(calls) >= first_to_fail:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(*arguments)
 
-            with open(path, "rb") as file, monkeypatch.context() as failing:
-                failing.setattr(os, "pread", pread)
-                with pytest.raises(UnusableBase, match="cannot be read: Input/output error"):
-                    stored(patch.apply(patch.read(b"{}"), file, ID, 10**9))
+    monkeypatch.setattr(os, "pread", pread)
+    with pytest.raises(UnusableBase, match="cannot be read: Input/output error"):
+        apply(base, b"{}")
 
 
-def test_a_base_that_loses_its_end_while_it_is_copied_is_a_409(tmp_path):
-    path = tmp_path / "base"
-    path.write_bytes(stored(BASE))
-    with open(path, "rb") as file:
+def test_a_base_that_loses_its_end_while_it_is_copied_is_a_409():
+    with oracle.as_file(stored(BASE)) as file:
         upload = patch.apply(patch.read(b"{}"), file, ID, 10**9)
-        os.truncate(path, 400)
+        file.truncate(400)
         with pytest.raises(UnusableBase, match="lost its end"):
             stored(upload)
 
@@ -374,27 +291,23 @@ def test_records_of_a_category_that_is_changed_are_limited(monkeypatch):
     assert b'"snapshots":[{"id":4},{"id":5},{"id":6}]' in data
 
 
-@pytest.mark.parametrize("form", [b"%d", b"%d.0", b"%de0"])
-def test_keys_that_were_chosen_to_have_one_hash_hold_nobody_up(form):
+def test_keys_that_were_chosen_to_have_one_hash_hold_nobody_up():
     # Python hashes numbers modulo this prime, so all of these have the hash 0, and a table of them
     # takes quadratic time: it was a minute. A string's hash differs in each process.
-    numbers = [(2**61 - 1) * number for number in range(1, 20_001)]
-    assert {hash(number) for number in numbers} == {0}
-    keys = b",".join(form % number for number in numbers)
+    keys = b",".join(b"%d" % ((2**61 - 1) * number) for number in range(1, 20_001))
     began = time.process_time()
     with pytest.raises(UnusableBase, match="delete"):
         changed(b'{"snapshots":{"delete":[%s]}}' % keys)
     assert time.process_time() - began < 5
 
 
-def test_what_is_untouched_is_never_held_in_memory(tmp_path):
+def test_what_is_untouched_is_never_held_in_memory():
     large = b'"%s"' % (b"x" * 20_000_000)
-    path = tmp_path / "base"
-    path.write_bytes(stored(b'{"atoms":[%s],"snapshots":[{"id":1}],"x":%s}' % (large, large)))
-    with open(path, "rb") as file:
+    base = stored(b'{"atoms":[%s],"snapshots":[{"id":1}],"x":%s}' % (large, large))
+    with oracle.as_file(base) as file:
         tracemalloc.start()
         upload = patch.apply(patch.read(b'{"snapshots":{"put":[{"id":2}]}}'), file, ID, 10**9)
-        size = sum(len(piece) for piece in render(upload, NEW_ID, TIME, None).pieces)
+        size = sum(len(piece) for piece in render(upload, NEW_ID, TIME, None).after)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert size > 40_000_000
@@ -410,13 +323,12 @@ def test_what_is_stored_is_a_backup_like_any_other_and_does_not_need_its_base(cl
     change = b'{"atoms":{"put":[{"slug":"d"}]},"counts":{"atoms":4,"snapshots":1.0},"deviceId":"d"}'
     answer = client.post(path, gzip.compress(change), Content_Type="application/gzip")
     assert answer.status == 201
-    assert answer.headers["Location"] == f"/api/backup/{answer.json['id']}"
     document = client.get(answer.headers["Location"])
     assert (document.json["base"], document.json["key"]) == (base, key)
     assert answer.json["counts"] == document.json["counts"]
     assert answer.json["size"] == len(document.body)
     listed = client.get("/api/backup/list").json["backups"][0]
-    assert listed.keys() == {"id", "timestamp", "clientTimestamp", "size", "counts", "deviceId"}
+    assert (listed["id"], listed["deviceId"]) == (answer.json["id"], "d")
     assert client.request("DELETE", f"/api/backup/{base}").status == 200
     second = client.upload(b'{"atoms":{"delete":["a"]}}', f"?base={answer.json['id']}")
     assert second["counts"]["atoms"] == 3
@@ -443,9 +355,7 @@ def test_of_what_is_refused_nothing_is_stored(make_client, change, status, words
     assert strays_in(client.data_dir) == []
 
 
-@pytest.mark.parametrize(
-    "base", ["2020-01-01T00-00-00", "", "x", "..%2Fx", "2020-01-01T00-00-00%0A", "%00"]
-)
+@pytest.mark.parametrize("base", ["2020-01-01T00-00-00", "", "..%2Fx", "2020-01-01T00-00-00%0A"])
 def test_a_base_that_is_not_there_is_a_409_whatever_its_id_looks_like(client, base):
     answer = client.post(f"/api/backup?base={base}", b'{"atoms":{"put":[{"slug":"a"}]}}')
     assert_error(answer, 409, "send the whole backup")

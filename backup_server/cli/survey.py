@@ -1,14 +1,11 @@
 """What the commands share: the storage, the backups in it, and how results are printed."""
 
 import json
-import os
 from datetime import UTC, datetime
-from functools import partial
-from itertools import chain
 
 import click
 
-from .. import checksum, document
+from .. import document
 from ..document import Head
 from ..errors import BackupError, UnknownBackup
 from ..series import Backup
@@ -61,15 +58,10 @@ def _read(storage: Storage, backup_id: str, whole: bool) -> Backup | None:
 def _verify(storage: Storage, backup_id: str) -> Head:
     """Compare a whole file with its SHA-256, if it has one; return its head."""
     with storage.heads.open_file(backup_id) as file:
-        size = os.fstat(file.fileno()).st_size
-        text = file.read(document.HEAD_BYTES)
-        rest = iter(partial(file.read, 1024 * 1024), b"")
-        if not document.has_head(text):
-            text, rest = document.read_whole(file.fileno(), size), ()
-        head = document.read_head(text, size)
+        head = document.read(file)
         if head.id != backup_id:
             raise BackupError(f"It says that it is {head.id}.")
-        checksum.check(chain([text], rest))
+        document.check(file, head)
         return head
 
 

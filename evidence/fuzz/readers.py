@@ -14,8 +14,8 @@ from pathlib import Path
 import oracle
 from support import Client, written
 
-from backup_server import patch
-from backup_server.document import HEAD_BYTES, has_head, read_head, render
+from backup_server import document, patch
+from backup_server.document import HEAD_BYTES, render
 from backup_server.errors import InvalidBackup, UnusableBase
 from backup_server.upload import CATEGORIES, Upload, check_upload
 
@@ -46,9 +46,7 @@ def check_change(text: bytes) -> None:
         return
     expected = _expected(oracle.apply, change, *oracle.upload(base_body))
     try:
-        with tempfile.TemporaryFile() as file:
-            file.write(base)
-            file.flush()
+        with oracle.as_file(base) as file:
             result = _stored(patch.apply(patch.read(change), file, ID, 10**9))
     except (InvalidBackup, UnusableBase):
         assert expected is None or oracle.is_near_a_limit(text)
@@ -77,8 +75,9 @@ def _check_file(client: Client, content: bytes) -> None:
         return
     assert (answer.status, answer.body) == (200, content)
     assert set(listed[OTHER_ID]["counts"]) == set(CATEGORIES)
-    own = has_head(content)
-    head = read_head(content[:HEAD_BYTES] if own else content, len(content))
+    own = content.startswith(b'{"id":"') and b'\n"data":' in content[:HEAD_BYTES]
+    with oracle.as_file(content) as file:
+        head = document.read(file)
     for name in CATEGORIES:
         part = client.post("/api/restore", {"backupId": OTHER_ID, "items": [name]}).body
         offset, length = head.part(name)

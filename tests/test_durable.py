@@ -10,6 +10,7 @@ import itertools
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from errno import EACCES, EDQUOT, EIO, EMFILE, ENOENT, ENOLCK, ENOSPC, EROFS, ESTALE
 
 import pytest
@@ -21,25 +22,18 @@ from backup_server.ids import file_name
 from backup_server.storage import Storage
 from backup_server.upload import check_upload
 
-
-@pytest.fixture(autouse=True)
-def quick_sync():
-    """Count syncs without waiting for a disk: what they are worth is shown in evidence/."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda descriptor: None)
-        yield
-
-
-@pytest.fixture(autouse=True)
-def no_garbage_collection():
-    """Open files are counted: a collection would close those of earlier tests in between."""
-    gc.disable()
-    yield
-    gc.enable()
-
-
 UPLOAD = check_upload(b'{"atoms":["new"]}')
 KEY, OLD_KEY = "key-of-this-upload", "key-of-the-old-one"
+
+
+@pytest.fixture(autouse=True)
+def calm():
+    """Let no disk be waited for, and no collection close files while open ones are counted."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        gc.disable()
+        yield
+        gc.enable()
 
 
 @pytest.fixture(scope="module")
@@ -57,34 +51,22 @@ def storage(seeds, tmp_path):
     return Storage(shutil.copytree(seeds, tmp_path / "data", symlinks=True))
 
 
-@pytest.fixture
-def fail(monkeypatch):
-    """Return a function that lets the n-th call of a function of ``os`` or ``fcntl`` fail.
+@contextmanager
+def failing(name: str, code: int, nth: int):
+    """Let the n-th call of a function of ``os`` or ``fcntl`` fail; yield a list to be filled."""
+    module = fcntl if name == "flock" else os
+    call, hits, numbers = getattr(module, name), [], itertools.count(1)
 
-    It returns a list that has an element once the call has failed.
-    """
+    def wrapper(*arguments, **options):
+        if next(numbers) == nth:
+            hits.append(arguments)
+            path = arguments[0] if isinstance(arguments[0], str) else None
+            raise OSError(code, os.strerror(code), path)
+        return call(*arguments, **options)
 
-    def fail(name: str, code: int, nth: int) -> list:
-        module = fcntl if name == "flock" else os
-        call, hits, count = getattr(module, name), [], 0
-
-        def wrapper(*arguments, **options):
-            nonlocal count
-            count += 1
-            if count == nth:
-                hits.append(arguments)
-                path = arguments[0] if isinstance(arguments[0], str) else None
-                raise OSError(code, os.strerror(code), path)
-            return call(*arguments, **options)
-
-        monkeypatch.setattr(module, name, wrapper)
-        return hits
-
-    return fail
-
-
-def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, name, wrapper)
+        yield hits
 
 
 # --- the fault table ------------------------------------------------------------------------------
@@ -123,47 +105,43 @@ FAULTS = {
     ("name", "code"), [(name, code) for name, codes in FAULTS.items() for code in codes]
 )
 def test_a_call_that_fails_is_an_error_and_leaves_nothing_behind(
-    seeds, tmp_path, fail, monkeypatch, operation, name, code
+    seeds, tmp_path, operation, name, code
 ):
-    operate = OPERATIONS[operation]
+    operate, changes = OPERATIONS[operation], "upload" in operation
     for nth in itertools.count(1):
         storage = Storage(shutil.copytree(seeds, tmp_path / str(nth), symlinks=True))
         if operation == "keyed upload":
             shutil.rmtree(storage.directory / ".keys")
         before, old, error = backups_in(storage.directory), storage.heads.ids()[0], None
-        descriptors, hits = open_files(), fail(name, code, nth)
-        try:
-            result = operate(storage, old)
-        except errors.BackupError as raised:
-            error = raised
-        monkeypatch.undo()
+        descriptors = len(os.listdir("/proc/self/fd"))
+        with failing(name, code, nth) as hits:
+            try:
+                result = operate(storage, old)
+            except errors.BackupError as raised:
+                error = raised
         if not hits:
             break
-        assert open_files() == descriptors
+        assert len(os.listdir("/proc/self/fd")) == descriptors
         is_stray = name == "unlink" and ".upload-" in str(hits[0][0])
         assert len(strays_in(storage.directory)) == is_stray
         storage.sweep()
         assert strays_in(storage.directory) == []
         after = backups_in(storage.directory)
-        new, gone = dict(after.items() - before.items()), before.items() - after.items()
+        new, gone = after.keys() - before.keys(), before.items() - after.items()
+        assert dict(gone).keys() <= ({file_name(old)} if operation == "deletion" else set())
         if error:
-            unknown = (errors.UnknownBackup, errors.UnusableBase) if code == ENOENT else ()
-            kind = errors.NoRoom if code in (ENOSPC, EDQUOT) else (errors.Unavailable, *unknown)
-            assert isinstance(error, kind)
+            full, unknown = code in (ENOSPC, EDQUOT), code == ENOENT and not changes
+            assert error.status == 507 if full else error.status in (503, *(404, 409) * unknown)
             assert str(error).endswith(".")
             # With a key it stays once it has its name: a retry may have been answered.
-            is_named = operation == "keyed upload" and name in ("open", "fsync", "stat")
-            assert len(new) <= is_named
-        elif "upload" in operation:
-            assert list(new) == [file_name(result[0].id)]
+            assert len(new) <= (operation == "keyed upload" and name in ("open", "fsync", "stat"))
+        elif changes:
+            assert new == {file_name(result[0].id)}
         elif operation == "listing" and code in (EMFILE, ESTALE):
             assert len(result[0]) == 2, "a shorter list"
         if operation != "deletion":
-            assert not gone
             again = operate(storage, old)
-        elif gone:
-            assert dict(gone).keys() == {file_name(old)}
-        if "upload" in operation:
+        if changes:
             receipt, is_new = again
             assert is_new is not bool(operation == "keyed upload" and new)
             assert Storage(storage.directory).heads.ids()[-1] == receipt.id
@@ -174,35 +152,37 @@ def test_a_call_that_fails_is_an_error_and_leaves_nothing_behind(
 
 
 def replace(path):
-    """Put a directory in the place of another one, as a mount does; return where that is now."""
-    aside = path.with_name("aside")
-    path.rename(aside)
+    """Put a directory in the place of another one, as a mount does."""
+    path.rename(path.with_name("aside"))
     path.mkdir()
-    return aside
+
+
+def bring_back(path):
+    """Bring back what was there, if another directory is in its place, which is to be empty."""
+    if path.with_name("aside").exists():
+        if path.exists():
+            path.rmdir()
+        path.with_name("aside").rename(path)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("kind", ["replaced", "gone", "locked up"])
-def test_a_lost_directory_is_a_503_until_it_is_back(storage, monkeypatch, operation, kind):
+def test_a_lost_directory_is_a_503_until_it_is_back(storage, operation, kind):
     """And no empty one: a page would take the list of nothing for the truth."""
-    path, before = storage.directory, backups_in(storage.directory)
+    path, before, stat = storage.directory, backups_in(storage.directory), os.stat
     operate, old = OPERATIONS[operation], storage.heads.ids()[0]
-    if kind == "locked up":
-        aside, stat = None, os.stat
-        monkeypatch.setattr(os, "stat", lambda path, **o: stat("gone/.") if o else stat(path))
-    else:
-        aside = replace(path)
-    if kind == "gone":
-        path.rmdir()
-    for _ in range(2):
-        with pytest.raises(errors.Unavailable, match=r"storage directory|not the directory"):
-            operate(storage, old)
-    monkeypatch.undo()
-    assert backups_in(aside or path) == before
-    if kind == "replaced":
-        path.rmdir()  # it is empty
-    if aside:
-        aside.rename(path)
+    with pytest.MonkeyPatch.context() as patch:
+        if kind == "locked up":
+            patch.setattr(os, "stat", lambda path, **o: stat("gone/.") if o else stat(path))
+        else:
+            replace(path)
+        if kind == "gone":
+            path.rmdir()
+        for _ in range(2):
+            with pytest.raises(errors.Unavailable, match=r"storage directory|not the directory"):
+                operate(storage, old)
+    bring_back(path)
+    assert backups_in(path) == before
     operate(storage, old)
 
 
@@ -212,10 +192,9 @@ def test_a_directory_replaced_before_the_answer_gets_a_503_and_no_backup(
 ):
     """With a key it stays where it is: a retry may have been answered in between."""
     old, before = storage.heads.ids()[0], backups_in(storage.directory)
-    sync, directory = os.fsync, os.stat(storage.directory)
+    directory = os.stat(storage.directory)
 
     def fsync(descriptor):
-        sync(descriptor)
         if os.path.samestat(os.fstat(descriptor), directory):
             monkeypatch.undo()
             replace(storage.directory)
@@ -223,12 +202,9 @@ def test_a_directory_replaced_before_the_answer_gets_a_503_and_no_backup(
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(errors.Unavailable, match="not the directory"):
         OPERATIONS[operation](storage, old)
-    storage.directory.rmdir()  # it is empty
-    storage.directory.with_name("aside").rename(storage.directory)
-    left = backups_in(storage.directory)
-    gone = {file_name(old)} if operation == "deletion" else set()
-    assert before.keys() - left.keys() == gone
-    stays = operation == "keyed upload"
+    bring_back(storage.directory)
+    left, stays = backups_in(storage.directory), operation == "keyed upload"
+    assert before.keys() - left.keys() == ({file_name(old)} if operation == "deletion" else set())
     assert len(left.keys() - before.keys()) == stays
     assert strays_in(storage.directory) == []
     if stays:
@@ -236,17 +212,11 @@ def test_a_directory_replaced_before_the_answer_gets_a_503_and_no_backup(
         assert (file_name(receipt.id) in left, is_new) == (True, False)
 
 
-def test_a_directory_that_fails_under_its_descriptor_is_opened_anew(storage, fail, monkeypatch):
+def test_a_directory_that_fails_under_its_descriptor_is_opened_anew(storage):
     directory = Directory(storage.directory)
+    with open(os.devnull) as stale:
+        os.dup2(stale.fileno(), directory.descriptor)
     directory.check()
-    opened, open_ = [], os.open
-    hits = fail("stat", ESTALE, 2)
-    monkeypatch.setattr(
-        os, "open", lambda path, *rest, **o: opened.append(path) or open_(path, *rest, **o)
-    )
-    directory.check()
-    assert hits
-    assert opened == [storage.directory]
     assert set(backups_in(storage.directory)) < set(directory.names())
 
 
@@ -268,10 +238,9 @@ def test_a_sweep_spares_what_is_being_written_and_removes_what_was_left(tmp_path
     (tmp_path / ".upload-0123456789abcde_.tmp").symlink_to("nowhere")
     (tmp_path / ".upload-notes").touch()
     os.mkfifo(tmp_path / ".upload-00000000.tmp")
-    with Directory(tmp_path).temporary() as (descriptor, name):
-        os.write(descriptor, b"half a backup")
+    left = {".upload-notes", ".upload-00000000.tmp"}
+    with Directory(tmp_path).temporary() as (_, name):
         Directory(tmp_path).sweep()
-        left = {".upload-notes", ".upload-00000000.tmp"}
         assert set(os.listdir(tmp_path)) == {name} | left
     assert set(os.listdir(tmp_path)) == left
 
@@ -282,25 +251,24 @@ def test_a_sweep_in_the_midst_of_a_call_fails_nothing(
     storage, monkeypatch, operation, module, name
 ):
     """A worker that starts sweeps while the others write."""
-    call, calls = getattr(module, name), []
+    call, sweeps = getattr(module, name), []
+
+    def sweep():
+        sweeps.append(name)
+        if len(sweeps) < 3:  # a sweep locks, too
+            Directory(storage.directory).sweep()
 
     def sweep_around(*arguments, **options):
-        calls.append(arguments)
-        if name == "flock" and len(calls) < 3:
+        if name == "flock":
             sweep()
         result = call(*arguments, **options)
         if name == "symlink":
             sweep()
         return result
 
-    def sweep():
-        monkeypatch.undo()
-        Directory(storage.directory).sweep()
-        monkeypatch.setattr(module, name, sweep_around)
-
     monkeypatch.setattr(module, name, sweep_around)
     OPERATIONS[operation](storage, "")
-    assert calls or operation == "upload"
+    assert sweeps or operation == "upload"
 
 
 def test_a_directory_is_synced_into_the_one_above_be_it_new_or_not(tmp_path, monkeypatch):

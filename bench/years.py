@@ -55,7 +55,8 @@ def pruned(days: int, size: int) -> list[Backup]:
         for number in range(A_DAY):
             made = START + timedelta(days=day, minutes=24 * number)
             kept.append(Backup(f"{made:%Y-%m-%dT%H-%M-%S}", made, size, {"atoms": RECORDS}))
-        kept = [verdict.backup for verdict in decide(kept, RULES, UTC) if verdict.reasons][::-1]
+        reasons = decide(kept, RULES, UTC)
+        kept = [backup for backup in kept if reasons[backup.id]]
     return kept
 
 

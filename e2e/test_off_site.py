@@ -195,5 +195,6 @@ def test_prune_keeps_what_restic_forget_keeps(tmp_path):
             for group in groups
             for one in group["keep"]
         }
-        ours = {verdict.backup.made for verdict in decide(backups, rules, zone) if verdict.reasons}
+        reasons = decide(backups, rules, zone)
+        ours = {backup.made for backup in backups if reasons[backup.id]}
         assert ours == kept, rules

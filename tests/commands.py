@@ -9,12 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from click.testing import CliRunner
-from support import CATEGORIES, SETTINGS, written
+from support import SETTINGS, written
 
 from backup_server import ids
 from backup_server.cli import main
 from backup_server.document import render
-from backup_server.ids import iso
 from backup_server.upload import check_upload
 
 MODULE = [sys.executable, "-m", "backup_server"]
@@ -38,22 +37,24 @@ def run(directory: Path, *arguments: str, **settings: str) -> subprocess.Complet
 
 
 def write_backup(
-    directory: Path,
-    made: datetime,
-    counts: Mapping[str, int] | None = None,
-    backup_id: str | None = None,
-    **head: str,
+    directory: Path, made: datetime, counts: Mapping[str, int] | None = None, **head: str
 ) -> str:
     """Write a backup as the server would have at this time; return its id.
 
     ``head`` is what else an upload has there: deviceId and device.
     """
-    counts = counts or {"atoms": 4}
-    body = {name: [{"id": item} for item in range(counts.get(name, 0))] for name in CATEGORIES}
-    backup_id = backup_id or ids.next_id("", made.astimezone(UTC))
+    body = {name: [{}] * count for name, count in (counts or {"atoms": 4}).items()}
+    backup_id = ids.next_id("", made.astimezone(UTC))
     upload = check_upload(json.dumps(body | head).encode())
     directory.mkdir(mode=0o700, exist_ok=True)
     path = directory / ids.file_name(backup_id)
-    path.write_bytes(written(render(upload, backup_id, iso(made), None)))
+    path.write_bytes(written(render(upload, backup_id, ids.iso(made), None)))
     path.chmod(0o600)
     return backup_id
+
+
+def flip(path: Path) -> None:
+    """Flip a bit deep in a file's data: its head alone does not tell."""
+    text = bytearray(path.read_bytes())
+    text[-20] ^= 1
+    path.write_bytes(text)

@@ -5,6 +5,7 @@ Only ``serve`` makes a directory. Results go to stdout. An error is one line on 
 
 import signal
 import sys
+from zoneinfo import ZoneInfoNotFoundError
 
 import click
 
@@ -14,14 +15,13 @@ from .check import check
 from .listing import list_backups, verify
 from .prune import prune
 from .serve import serve
-from .survey import say, sentence
+from .survey import say
 
 
 class _Commands(click.Group):
     """A group whose errors are one line, and whose commands return their exit status."""
 
     def main(self, *arguments: object, **options: object) -> None:
-        """Run the command that is named, and end the process with its status."""
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="replace")  # letters that a terminal does not have
         try:
@@ -30,9 +30,9 @@ class _Commands(click.Group):
             sys.exit(128 + signal.SIGINT)
         except click.ClickException as error:
             message, status = error.format_message(), error.exit_code
-        except (BackupError, OSError) as error:
-            message, status = sentence(error), 2
-        say(" ".join(message.split()), err=True)
+        except (BackupError, OSError, ZoneInfoNotFoundError) as error:
+            message, status = str(error), 2
+        say(message, err=True)
         sys.exit(status)
 
 
@@ -40,22 +40,15 @@ class _Commands(click.Group):
     cls=_Commands,
     commands=[serve, list_backups, verify, check, prune],
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="""\b
-    Exit status:
-      0  Done, and nothing was found.
-      1  Something was found: the output says what.
-      2  It was used wrongly, or could not be done: stderr says why.
-
-    DATA_DIR is the storage directory, ./data unless it is set. serve --help names all settings.
-    """,
+    epilog="""Exit status: 0 if nothing was found; 1 if something was; 2 if it was used wrongly or
+    could not be done. DATA_DIR is the storage directory, ./data unless it is set.""",
 )
 @click.version_option(__version__, prog_name="portfolio-backup", message="%(prog)s %(version)s")
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Keep the backups of a portfolio: serve them, or look after those in DATA_DIR.
+    """Serve the backups of a portfolio, the default, or look after those in DATA_DIR.
 
-    Without a command it serves. Nothing is ever deleted but by a request or by `prune --yes`.
+    Nothing is ever deleted but by a request or by `prune --yes`.
     """
     if context.invoked_subcommand is None:
         context.invoke(serve)

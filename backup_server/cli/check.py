@@ -5,19 +5,18 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import click
 
 from .. import ids
-from ..series import Backup, names_of, series_of, standing_losses
-from .survey import json_option, open_storage, say, survey
+from ..series import Backup, losses, names_of, series_of
+from .survey import Survey, say, survey
 
-_MONTH = timedelta(days=30)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def _time(text: str) -> timedelta:
+def time(text: str) -> timedelta:
+    """Read an option's time."""
     match = re.fullmatch(r"(\d{1,4})([mhdw])", text, re.ASCII)
     if not match:
         raise click.BadParameter(f"'{text}' is not a time such as 90m, 26h, 2d or 1w.")
@@ -25,16 +24,10 @@ def _time(text: str) -> timedelta:
 
 
 @click.command(epilog="Example: portfolio-backup check --max-age 26h")
-@click.option("--max-age", type=_time, metavar="TIME", help="How old the newest may be: 26h, 2d.")
-@click.option(
-    "--lost-within",
-    type=_time,
-    default="1w",
-    metavar="TIME",
-    help="How long to report a loss that was not made good  [default: 1w].",
-)
+@click.option("--max-age", type=time, help="How old the newest may be: 26h, 2d.")
+@click.option("--lost-within", type=time, default="1w", help="How long to report a loss  [1w].")
 @click.option("--verify", is_flag=True, help="Read every file whole, not only its head.")
-@json_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def check(max_age: timedelta | None, lost_within: timedelta, verify: bool, as_json: bool) -> int:
     """Print OK, or PROBLEM and why; then a line for each device, if there are several.
 
@@ -42,67 +35,63 @@ def check(max_age: timedelta | None, lost_within: timedelta, verify: bool, as_js
     than 30 days at the present rate, or that of a backup every three days; a damaged file; and a
     category of a device that lost half of its items or more, with the backup to restore it from.
     """
-    storage = open_storage()
-    now = datetime.now(UTC)
-    backups = survey(storage, whole=verify)
-    series = series_of(backups)
-    names = names_of(series)
-    newest = [of_device[-1] for of_device in series.values()]
-    days = _days_of_room(storage.directory, backups, now)
-    problems = [
-        *_problems_of_newest(newest, max_age, days, now),
-        *(
-            f"{ids.file_name(one.id)} is damaged: {one.damage.rstrip('.')}"
-            for one in backups
-            if one.damage
-        ),
-        *_losses(backups, names, now - lost_within),
-    ]
+    stored, now = survey(whole=verify), datetime.now(UTC)
+    newest = [series[-1] for series in series_of(stored.backups).values()]
+    names = names_of(stored.backups)
+    days = _days_of_room(stored, now)
+    problems = list(_problems(stored, days, max_age, now - lost_within, now))
     if as_json:
-        devices = [
-            {"deviceId": backup.device_id, "name": names[backup.device_id], "newest": backup.id}
-            for backup in newest
-        ]
-        status = {"status": "problem" if problems else "ok", "problems": problems}
-        say(json.dumps(status | {"backups": len(backups), "daysOfRoom": days, "devices": devices}))
-        return int(bool(problems))
-    if problems:
+        report = {
+            "status": "problem" if problems else "ok",
+            "problems": problems,
+            "backups": len(stored.backups) + len(stored.damaged),
+            "daysOfRoom": days,
+            "devices": [
+                {"deviceId": one.device_id, "name": names[one.device_id], "newest": one.id}
+                for one in newest
+            ],
+        }
+        say(json.dumps(report))
+    elif problems:
         say(f"PROBLEM: {'; '.join(problems)}")
     else:
         room = "" if days is None else f"; room for {days:,} days"
-        say(f"OK: {len(backups)} backups, the newest, {_described(newest[0], now)}{room}")
-    for backup in newest if len(newest) > 1 else ():
+        say(f"OK: {len(stored.backups)} backups, the newest, {_described(newest[0], now)}{room}")
+    for backup in newest if len(newest) > 1 and not as_json else ():
         say(f"{names[backup.device_id]}: the newest, {_described(backup, now)}")
     return int(bool(problems))
 
 
-def _days_of_room(directory: Path, backups: list[Backup], now: datetime) -> int | None:
-    """Return for how many days the disk has room; None where it does not say what is free."""
-    disk = os.statvfs(directory)
-    readable = [backup for backup in backups if not backup.damage]
-    if not readable or not disk.f_blocks:
-        return None
-    month = [one.size for one in readable if one.made and abs(now - one.made) <= _MONTH]
-    return int(disk.f_bavail * disk.f_frsize / max(sum(month) / 30, readable[-1].size / 3))
-
-
-def _problems_of_newest(
-    newest: list[Backup], max_age: timedelta | None, days: int | None, now: datetime
+def _problems(
+    stored: Survey, days: int | None, max_age: timedelta | None, since: datetime, now: datetime
 ) -> Iterator[str]:
-    if not newest:
+    if not stored.backups:
         yield "there is no backup that can be read"
     elif max_age is not None:
-        made = newest[0].made
-        if made is None or abs(now - made) > max_age:  # one ahead of the clock is no young one
-            yield f"the newest backup, {_described(newest[0], now)}"
+        newest = stored.backups[-1]
+        # A backup ahead of the clock is not young.
+        if newest.made is None or abs(now - newest.made) > max_age:
+            yield f"the newest backup, {_described(newest, now)}"
     if days is not None and days < 30:
         yield f"the disk has room for {days} days at the present rate: use prune, or make room"
+    for backup_id, damage in stored.damaged.items():
+        yield f"{ids.file_name(backup_id)} is damaged: {damage.rstrip('.')}"
+    names = names_of(stored.backups)
+    for loss in losses(stored.backups):
+        if not loss.is_made_good and (loss.after.made is None or loss.after.made >= since):
+            device = f"{names[loss.after.device_id]}: " if len(names) > 1 else ""
+            yield f"{device}{loss}: restore it from {loss.before.id}"
 
 
-def _losses(backups: list[Backup], names: dict[str | None, str], since: datetime) -> Iterator[str]:
-    for loss in standing_losses(backups, since):
-        device = f"{names[loss.after.device_id]}: " if len(names) > 1 else ""
-        yield f"{device}{loss}: restore it from {loss.before.id}"
+def _days_of_room(stored: Survey, now: datetime) -> int | None:
+    """Return for how many days the disk has room; None where it does not say what is free."""
+    disk = os.statvfs(stored.storage.directory)
+    if not stored.backups or not disk.f_blocks:
+        return None
+    month = timedelta(days=30)
+    sizes = [one.size for one in stored.backups if one.made and abs(now - one.made) <= month]
+    a_day = max(sum(sizes) / 30, stored.backups[-1].size / 3)
+    return int(disk.f_bavail * disk.f_frsize / a_day)
 
 
 def _described(backup: Backup, now: datetime) -> str:

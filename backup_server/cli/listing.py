@@ -1,49 +1,35 @@
 """``list`` and ``verify``: the stored backups, and whether their bytes are as they were written."""
 
-import json
-
 import click
+import msgspec
 
 from .. import ids
-from ..series import names_of, series_of
-from .survey import json_option, open_storage, say, survey
+from ..series import names_of
+from .survey import say, survey
 
 
 @click.command("list", epilog="Example: portfolio-backup list --json | jq -r '.backups[0].id'")
-@json_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_backups(as_json: bool) -> None:
-    """Print what is stored, newest first.
+    """Print what is stored, newest first; then what is damaged.
 
     A line a backup: id, bytes, the device where there are several, items by category. With --json:
-    backups (id, timestamp, size, counts, deviceId, device) and damaged (id, error).
+    backups (id, timestamp, size, counts, deviceId, device) and damaged (id and error).
     """
-    backups = survey(open_storage())
-    names = names_of(series_of(backups))
-    backups.reverse()
+    stored = survey()
     if as_json:
-        listed = [
-            {
-                "id": backup.id,
-                "timestamp": backup.made and ids.iso(backup.made),
-                "size": backup.size,
-                "counts": backup.counts,
-                "deviceId": backup.device_id,
-                "device": backup.device,
-            }
-            for backup in backups
-            if not backup.damage
-        ]
-        damaged = [{"id": one.id, "error": one.damage} for one in backups if one.damage]
-        say(json.dumps({"backups": listed, "damaged": damaged}))
+        damaged = [{"id": one, "error": damage} for one, damage in stored.damaged.items()]
+        listed = {"backups": stored.backups[::-1], "damaged": damaged}
+        say(msgspec.json.encode(listed).decode())
         return
+    names = names_of(stored.backups)
     width = max(map(len, names.values()), default=0)
-    for backup in backups:
-        if backup.damage:
-            say(f"{backup.id}  damaged: {backup.damage}")
-            continue
+    for backup in reversed(stored.backups):
         device = f"  {names[backup.device_id]:<{width}}" if len(names) > 1 else ""
         counts = ", ".join(f"{count} {name}" for name, count in backup.counts.items() if count)
         say(f"{backup.id}  {backup.size:>12,}{device}  {counts or 'empty'}")
+    for backup_id, damage in stored.damaged.items():
+        say(f"{backup_id}  damaged: {damage}")
 
 
 @click.command(epilog="Example: DATA_DIR=/srv/backups portfolio-backup verify")
@@ -52,11 +38,10 @@ def verify() -> int:
 
     Files of the Express server have no SHA-256: that they are valid JSON is all that is checked.
     """
-    storage = open_storage()
-    backups = survey(storage, whole=True)
-    damaged = [backup for backup in backups if backup.damage]
-    for backup in damaged:
-        say(f"{ids.file_name(backup.id)}: {backup.damage}")
+    stored = survey(whole=True)
+    for backup_id, damage in stored.damaged.items():
+        say(f"{ids.file_name(backup_id)}: {damage}")
+    number = len(stored.backups) + len(stored.damaged)
     # The directory is named, since nothing is damaged in a wrong one, too.
-    say(f"{len(backups)} backups in {storage.directory}, {len(damaged)} damaged.")
-    return 1 if damaged else 0
+    say(f"{number} backups in {stored.storage.directory}, {len(stored.damaged)} damaged.")
+    return int(bool(stored.damaged))

@@ -10,17 +10,9 @@ from ..settings import Settings
 
 
 @click.command(
-    epilog="""
-    Settings are environment variables, which the README describes: HOST, PORT, DATA_DIR,
+    epilog="""Settings are environment variables, which the README describes: HOST, PORT, DATA_DIR,
     MAX_BODY_BYTES, CORS_ORIGINS, TRUSTED_HOSTS, BACKUP_TOKEN, WEB_CONCURRENCY, and gunicorn's own
-    GUNICORN_CMD_ARGS.
-
-    \b
-    Exit status:
-      0  Stopped by SIGTERM or SIGINT, after the uploads under way.
-      1  It could not listen, or failed.
-      2  It was used wrongly, or a setting is wrong: stderr says which, in one line.
-    """
+    GUNICORN_CMD_ARGS. The exit status is 1 if it cannot listen, 2 if a setting is wrong."""
 )
 def serve() -> None:
     """Serve the API until SIGTERM; the default command."""
@@ -33,25 +25,17 @@ def serve() -> None:
 
         def load_config(self) -> None:
             """Read the settings, at the start and at each SIGHUP."""
-            flags = ["-c", "python:backup_server.gunicorn_conf"]
-            sys.argv = [self.prog, *flags, "backup_server:create_app()"]
+            shipped = "python:backup_server.gunicorn_conf"
+            sys.argv = [self.prog, "-c", shipped, "backup_server:create_app()"]
             super().load_config()
             # gunicorn calls Python with these at SIGUSR2, for a second master.
             sys.argv = sys.orig_argv[1:]
 
     # With these, gunicorn may listen elsewhere, or on a socket that is open already.
     if not os.environ.keys() & {"GUNICORN_CMD_ARGS", "LISTEN_FDS", "GUNICORN_FD"}:
-        _check_address(settings.host, settings.port)
+        try:
+            family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+            socket.create_server((settings.host, settings.port), family=family).close()
+        except OSError as error:  # which gunicorn would try again for 5 seconds
+            raise click.ClickException(f"HOST, PORT: {error.strerror}.") from None
     Server(prog="portfolio-backup").run()
-
-
-def _check_address(host: str, port: int) -> None:
-    """Raise ClickException if the address cannot be had: gunicorn would try it for 5 seconds."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except OSError as error:
-        message = f"Cannot listen on {host} port {port} (HOST, PORT): {error.strerror}."
-        raise click.ClickException(message) from None

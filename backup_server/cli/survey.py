@@ -1,73 +1,68 @@
-"""What the commands share: the storage, the backups in it, and how results are printed."""
+"""What the commands share: the backups of DATA_DIR, and how a line is printed."""
 
-import json
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import click
+import msgspec
 
 from .. import document
 from ..document import Head
-from ..errors import BackupError, UnknownBackup
+from ..durable import translate_os_errors
+from ..errors import BackupError, DamagedBackup, UnknownBackup
 from ..series import Backup
 from ..settings import Settings
 from ..storage import Storage
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+class Survey(NamedTuple):
+    """A storage, its backups, oldest first, and what is wrong with the damaged ones, by id."""
+
+    storage: Storage
+    backups: list[Backup]
+    damaged: dict[str, str]
 
 
-def say(line: str, err: bool = False) -> None:
-    """Print a line in which no text of a file acts on a terminal: controls, escapes, bidi marks."""
-    click.echo("".join(char if char.isprintable() else "\ufffd" for char in line), err=err)
+def survey(whole: bool = False) -> Survey:
+    """Read all backups of DATA_DIR: their heads or, to be checked, the whole files.
 
-
-def sentence(error: Exception) -> str:
-    """Return what went wrong, without an errno."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
-    return str(error)
-
-
-def open_storage() -> Storage:
-    """Return the storage of a directory that is there: only the server makes one."""
-    directory = Settings.from_environ().data_dir
-    if not directory.is_dir():
-        raise click.UsageError(f"DATA_DIR is '{directory}': there is no such directory.")
-    return Storage(directory.resolve())
-
-
-def survey(storage: Storage, whole: bool = False) -> list[Backup]:
-    """Read all backups, oldest first: their heads or, to be checked, the whole files.
-
-    A damaged backup is among them, with what is wrong. Skips files deleted during the scan, and
-    files that are not backups.
+    Skips files deleted during the scan, and files that are not backups.
     """
-    read = (_read(storage, backup_id, whole) for backup_id in storage.heads.ids())
-    return [backup for backup in read if backup is not None]
-
-
-def _read(storage: Storage, backup_id: str, whole: bool) -> Backup | None:
-    try:
-        head = _verify(storage, backup_id) if whole else storage.heads.head(backup_id)
-    except UnknownBackup:
-        return None
-    except (BackupError, OSError) as error:
-        return Backup(backup_id, None, 0, {}, damage=sentence(error))
-    return Backup(backup_id, _made(head), head.size, head.counts, head.device_id, head.device)
-
-
-def _verify(storage: Storage, backup_id: str) -> Head:
-    """Compare a whole file with its SHA-256, if it has one; return its head."""
-    with storage.heads.open_file(backup_id) as file:
-        head = document.read(file)
-        if head.id != backup_id:
-            raise BackupError(f"It says that it is {head.id}.")
-        document.check(file, head)
-        return head
+    directory = Settings.from_environ().data_dir
+    if not directory.is_dir():  # only the server makes one
+        raise click.UsageError(f"DATA_DIR is '{directory}': there is no such directory.")
+    storage, backups, damaged = found = Survey(Storage(directory.resolve()), [], {})
+    for backup_id in storage.heads.ids():
+        try:
+            with (
+                translate_os_errors("It cannot be read"),
+                storage.heads.open_file(backup_id) as file,
+            ):
+                head = document.read(file)
+                if whole and head.id != backup_id:
+                    raise DamagedBackup(f"It says that it is {head.id}.")
+                if whole:
+                    document.check(file, head)
+        except UnknownBackup:
+            continue
+        except BackupError as error:
+            damaged[backup_id] = str(error)
+            continue
+        about = head.size, head.counts, head.device_id, head.device
+        backups.append(Backup(backup_id, _made(head), *about))
+    return found
 
 
 def _made(head: Head) -> datetime | None:
     """Return when a backup was made: ids may run ahead of the clock, its timestamp does not."""
     try:
-        return datetime.fromisoformat(json.loads(bytes(head.timestamp))).astimezone(UTC)
-    except (ValueError, TypeError, OverflowError):
+        made = msgspec.json.decode(head.timestamp, type=datetime)
+    except msgspec.MsgspecError:
         return None
+    # In the calendar's first and last year, the time in some zone is on no calendar.
+    return made.astimezone(UTC) if 1 < made.year < 9999 else None
+
+
+def say(line: str, err: bool = False) -> None:
+    """Print a line in which no text of a file acts on a terminal: controls, escapes, bidi marks."""
+    click.echo("".join(char if char.isprintable() else "\ufffd" for char in line), err=err)

@@ -1,7 +1,6 @@
 """The command line as an owner uses it, and backups of a certain day and content to use it on."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from click.testing import CliRunner
-from support import SETTINGS, written
+from support import SETTINGS, inherited_environ, written
 
 from backup_server import ids
 from backup_server.cli import main
@@ -23,8 +22,7 @@ PHONE = {"deviceId": "phone-of-the-owner", "device": "Phone"}
 
 def environ(directory: Path, **settings: str) -> dict[str, str]:
     """Return an environment without settings but these."""
-    inherited = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-    return inherited | {"DATA_DIR": str(directory)} | settings
+    return inherited_environ() | {"DATA_DIR": str(directory)} | settings
 
 
 def run(directory: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess:

@@ -152,7 +152,7 @@ class Server(Remote):
         self.port = free_port()
         self.log_path = data_dir.with_name(f"{data_dir.name}-{self.port}.log")
         self.environ = {
-            **{k: v for k, v in os.environ.items() if k not in SETTINGS},
+            **inherited_environ(),
             "PORT": str(self.port),
             "DATA_DIR": str(data_dir),
             **environ,
@@ -213,6 +213,12 @@ SETTINGS = [
     *("PORT", "HOST", "DATA_DIR", "MAX_BODY_BYTES", "CORS_ORIGINS", "TRUSTED_HOSTS"),
     *("BACKUP_TOKEN", "WEB_CONCURRENCY", "GUNICORN_CMD_ARGS"),
 ]
+
+
+def inherited_environ() -> dict[str, str]:
+    """Return the environment without what changes how the server and its commands behave."""
+    dropped = {*SETTINGS, "PYTHONUNBUFFERED"}
+    return {name: value for name, value in os.environ.items() if name not in dropped}
 
 
 def assert_error(answer: Answer, status: int, *words: str) -> None:

@@ -3,6 +3,7 @@
 Only ``serve`` makes a directory. Results go to stdout. An error is one line on stderr.
 """
 
+import os
 import signal
 import sys
 from zoneinfo import ZoneInfoNotFoundError
@@ -33,6 +34,10 @@ class _Commands(click.Group):
         except (BackupError, OSError, ZoneInfoNotFoundError) as error:
             message, status = str(error), 2
         say(message, err=True)
+        try:
+            sys.stdout.flush()
+        except OSError:  # Python would try again at its exit, and end with status 120
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(status)
 
 

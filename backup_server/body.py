@@ -13,7 +13,6 @@ from pathlib import Path
 from flask import Request
 from gunicorn.http.errors import ParseException
 
-from .durable import translate_os_errors
 from .errors import BodyStalled, BodyTooLarge, InvalidBackup, UnsupportedBody
 from .rawjson import Text
 
@@ -26,7 +25,7 @@ _TYPES = ("application/json", "text/plain", "application/gzip")
 def receive(request: Request, directory: Path, limit: int) -> Text:
     """Return a request's body after decompression; ``directory`` is where a large one is kept.
 
-    Raises UnsupportedBody, BodyTooLarge, BodyStalled, InvalidBackup, NoRoom and Unavailable.
+    Raises UnsupportedBody, BodyTooLarge, BodyStalled, InvalidBackup and OSError.
     """
     incoming = source = _Incoming(request, limit)
     if _is_gzipped(request):
@@ -34,12 +33,9 @@ def receive(request: Request, directory: Path, limit: int) -> Text:
     else:
         _check_size(request.content_length or 0, limit)
     size = 0
-    with (
-        translate_os_errors("The upload cannot be received"),
-        tempfile.SpooledTemporaryFile(
-            _IN_MEMORY_BYTES, dir=directory, prefix=".upload-", suffix=".tmp"
-        ) as spool,
-    ):
+    with tempfile.SpooledTemporaryFile(
+        _IN_MEMORY_BYTES, dir=directory, prefix=".upload-", suffix=".tmp"
+    ) as spool:
         try:
             while chunk := source.read(_CHUNK):
                 size += len(chunk)

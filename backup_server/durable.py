@@ -13,38 +13,19 @@ import re
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ContextDecorator, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from weakref import finalize
 
-from .errors import NoRoom, Unavailable
+from .errors import Unavailable
 
 #: For the user of this process alone: somebody's private work.
 FILE_MODE, DIRECTORY_MODE = 0o600, 0o700
 _TEMPORARY = re.compile(r"\.upload-[0-9a-z_]{8,32}\.tmp", re.ASCII)
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Neither a link, which leads elsewhere, nor a pipe, which blocks, is a file of this directory.
 _FILE_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-
-
-class translate_os_errors(ContextDecorator, AbstractContextManager):
-    """Turn an OSError into NoRoom where the disk or a quota is full, or else into Unavailable.
-
-    ``what`` begins the error's sentence. Not made of a generator: on Python 3.12 and 3.13 an
-    exception caught in a generator refers to itself, and would keep its upload in memory.
-    """
-
-    def __init__(self, what: str):
-        self._what = what
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, OSError):
-            is_named = isinstance(error.filename, str) and error.filename != "."
-            place = f"{error.filename}: " if is_named else ""
-            to_raise = NoRoom if error.errno in _NO_ROOM else Unavailable
-            raise to_raise(f"{self._what}: {place}{error.strerror or error}.") from error
 
 
 class Directory:
@@ -61,7 +42,6 @@ class Directory:
         self._opened = os.fstat(descriptor)
         return descriptor
 
-    @translate_os_errors("The storage directory cannot be reached")
     def check(self) -> None:
         """Raise Unavailable if the path leads to another directory than the one that is open."""
         here = self.descriptor

@@ -1,10 +1,12 @@
 """The exceptions, and the one function that turns any error into JSON.
 
 The text of a BackupError is one sentence a person can act on, and is sent to the client as it
-stands. Anything else that is raised is a defect: logged in full, answered in general.
+stands. An OSError is the disk's: what a connection does is raised as a BackupError. Anything else
+that is raised is a defect: logged in full, answered in general.
 """
 
 import json
+from errno import EDQUOT, EFBIG, ENOSPC
 
 from flask import Response, current_app
 from werkzeug.exceptions import HTTPException
@@ -61,6 +63,16 @@ class NoRoom(BackupError, status=507):
         super().__init__(f"{reason.rstrip('.')}; delete old backups, or make room on the disk.")
 
 
+def as_backup_error(error: Exception) -> Exception:
+    """Return NoRoom or Unavailable for an OSError, and any other error as it is."""
+    if not isinstance(error, OSError):
+        return error
+    is_named = isinstance(error.filename, str) and error.filename != "."
+    place = f"{error.filename}: " if is_named else ""
+    kind = NoRoom if error.errno in (ENOSPC, EDQUOT, EFBIG) else Unavailable
+    return kind(f"The storage failed: {place}{error.strerror or error}.")
+
+
 def error_response(status: int, sentence: str) -> Response:
     """Build the one shape all errors have: ``{"error": sentence}``."""
     return Response(json.dumps({"error": sentence}), status, mimetype="application/json")
@@ -68,6 +80,7 @@ def error_response(status: int, sentence: str) -> Response:
 
 def to_response(error: Exception) -> Response:
     """Turn any exception into the JSON answer for it, keeping an HTTP error's own headers."""
+    error = as_backup_error(error)
     if isinstance(error, BackupError):
         if error.status >= 500:
             current_app.logger.error("%s", error)

@@ -9,7 +9,6 @@ from werkzeug.datastructures import ContentRange
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from .document import Head
-from .durable import translate_os_errors
 
 # gunicorn's own blocks of a file, of 8 KB, take five times as long.
 _BLOCK = 256 * 1024
@@ -18,7 +17,6 @@ _BLOCK = 256 * 1024
 Piece = bytes | tuple[int, int]
 
 
-@translate_os_errors("The backup could not be read")
 def document(file: BinaryIO, head: Head) -> Response:
     """Send a document as it lies on the disk, or what a condition or a range asks of it."""
     response = _response(file, [(0, head.size)], "private, no-cache")

@@ -9,7 +9,6 @@ from flask import Blueprint, Response, current_app, request
 from werkzeug.local import LocalProxy
 
 from . import body, ids, patch, responses, upload
-from .durable import translate_os_errors
 from .errors import BackupError, InvalidBackup
 from .rawjson import Text
 from .storage import Storage
@@ -41,8 +40,7 @@ def create() -> Response:
         receipt, is_new = storage.add(upload.check_upload(text), key)
     else:
         change, limit = patch.read(text), current_app.config["MAX_BODY_BYTES"]
-        # Also closing it can fail, on a mount that has died.
-        with translate_os_errors("The base cannot be read"), storage.open_base(base) as file:
+        with storage.open_base(base) as file:
             receipt, is_new = storage.add(patch.apply(change, file, base, limit), key)
     response = _json(msgspec.json.encode(receipt), 201 if is_new else 200)
     if is_new:

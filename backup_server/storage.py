@@ -5,16 +5,14 @@ On disk, in the directory itself:
 - ``backup-<id>.json``: one stored document each, never changed once it has this name;
 - ``.upload-<random>.tmp``: an upload that is being written;
 - ``.last-id``: the newest id given, and the lock under which ids and keys are given;
-- ``.keys/<key>``: a symbolic link to the file stored with this key. A link that dangles counts for
+- ``.keys/<key>``: a symbolic link to the file stored with this key. One that dangles counts for
   nothing, so a backup's deletion forgets its key.
 
 A backup's bytes and its key are synced before it gets its name, and the directory is synced before
-the answer. The lock is held across the sync of a key, never across that of a document. Other
-programs that change the directory meet no lock.
+the answer. The lock is held across the sync of a key, never across that of a document.
 """
 
 import hashlib
-import logging
 import os
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -24,13 +22,11 @@ from typing import BinaryIO
 
 from . import document, durable, ids
 from .document import DIGITS, Head, Receipt, Rendered
-from .durable import Directory, translate_os_errors
-from .errors import BackupError, DamagedBackup, Unavailable, UnknownBackup, UnusableBase
+from .durable import Directory
+from .errors import DamagedBackup, Unavailable, UnknownBackup, UnusableBase, as_backup_error
 from .heads import Heads
 from .health import Health
 from .upload import Upload
-
-log = logging.getLogger("backup_server")
 
 _LAST_ID, _KEYS = ".last-id", ".keys"
 # The size of .last-id in bytes: more than the longest id.
@@ -42,8 +38,8 @@ _WRITE_BYTES = 256 * 1024
 class Storage:
     """One storage directory, which other threads, processes and hosts may share.
 
-    Every method raises NoRoom when the disk or quota is full, and Unavailable when the directory
-    or the disk under it fails otherwise; then nothing was stored.
+    Methods raise OSError when the disk fails or is full, and Unavailable where another directory is
+    in its place; then nothing was stored.
     """
 
     def __init__(self, directory: Path):
@@ -62,22 +58,19 @@ class Storage:
         durable.make_directory(self.directory)
         self.sweep()
         self._newest = max(self.heads.ids(), default="")
-        try:
-            self.check()
-        except BackupError as error:  # what is stored can be read all the same
-            log.error("%s", error)
 
     def sweep(self) -> None:
         """Remove the temporary files of processes that are gone."""
         self._directory.sweep()
 
-    @translate_os_errors("The storage directory cannot be written")
     def check(self) -> None:
         """Raise NoRoom or Unavailable unless all that an upload needs can be done now."""
-        self._directory.check()
-        self._health.check(_LAST_ID)
+        try:
+            self._directory.check()
+            self._health.check(_LAST_ID)
+        except OSError as error:
+            raise as_backup_error(error) from error
 
-    @translate_os_errors("The backup could not be stored")
     def add(self, upload: Upload, key: str | None = None) -> tuple[Receipt, bool]:
         """Store an upload durably; return its receipt, and whether it is new.
 
@@ -98,7 +91,6 @@ class Storage:
             raise
         return receipt, is_new
 
-    @translate_os_errors("The key could not be looked up")
     def find(self, key: str) -> Receipt | None:
         """Return the receipt of the backup stored with this key, once it is durable, or None."""
         self._directory.check()
@@ -107,7 +99,6 @@ class Storage:
             self._confirm()
         return receipt
 
-    @translate_os_errors("The backup could not be deleted")
     def delete(self, backup_id: str) -> None:
         """Delete a backup and so its key, durably; raise UnknownBackup unless there is one."""
         self._directory.check()
@@ -119,13 +110,11 @@ class Storage:
             raise UnknownBackup("There is no backup with this id.") from None
         self._confirm()
 
-    @translate_os_errors("The backup could not be read")
     def open(self, backup_id: str) -> tuple[BinaryIO, Head]:
         """Open a backup for reading; raise UnknownBackup, or DamagedBackup for half a file."""
         self._directory.check()
         return self.heads.open(backup_id)
 
-    @translate_os_errors("The base could not be read")
     def open_base(self, backup_id: str) -> BinaryIO:
         """Open the file of a backup to be changed; raise UnusableBase if there is none."""
         self._directory.check()
@@ -134,7 +123,6 @@ class Storage:
         except UnknownBackup:
             raise UnusableBase("There is no backup with the id that base gives") from None
 
-    @translate_os_errors("The backups could not be listed")
     def open_latest(self) -> tuple[BinaryIO, Head]:
         """Open the newest readable backup; raise UnknownBackup if there is none."""
         self._directory.check()
@@ -143,7 +131,6 @@ class Storage:
                 return self.heads.open(backup_id)
         raise UnknownBackup("There is no backup yet.")
 
-    @translate_os_errors("The backups could not be listed")
     def page(
         self, limit: int | None, before: str | None, device_id: str | None = None
     ) -> tuple[list[bytes], str | None]:
@@ -217,12 +204,17 @@ class Storage:
 
 
 def _write_document(descriptor: int, content: Rendered) -> None:
-    digest = hashlib.sha256(content.before)
-    start = content.before + b"0" * DIGITS
+    digest, end = hashlib.sha256(content.before), len(content.before) + DIGITS
     for piece in content.after:
-        left = memoryview(start + piece if start else piece)
-        while left:
-            left = left[os.write(descriptor, left[:_WRITE_BYTES]) :]
+        end = _write_at(descriptor, piece, end)
         digest.update(piece)
-        start = b""
-    os.pwrite(descriptor, digest.hexdigest().encode(), len(content.before))
+    _write_at(descriptor, content.before + digest.hexdigest().encode(), 0)
+
+
+def _write_at(descriptor: int, data: bytes | memoryview, at: int) -> int:
+    """Write all of these bytes at an offset; return where they end."""
+    left = memoryview(data)
+    while left:
+        written = os.pwrite(descriptor, left[:_WRITE_BYTES], at)
+        left, at = left[written:], at + written
+    return at

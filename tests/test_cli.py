@@ -58,7 +58,7 @@ def test_verify_names_what_is_damaged_and_ends_with_1(directory, damage):
 def test_a_file_that_cannot_be_read_is_damaged(directory, monkeypatch):
     monkeypatch.setattr(os, "pread", Mock(side_effect=OSError(errno.EIO, "Input/output error")))
     ended = run(directory, "verify")
-    assert ended.stdout.count("It cannot be read: Input/output error.") == 5
+    assert ended.stdout.count("The storage failed: Input/output error.") == 5
 
 
 def test_list_shows_what_the_api_lists_and_what_is_damaged(directory, client):
@@ -165,7 +165,7 @@ def test_what_they_cannot_start_with_is_named_in_one_line(directory, monkeypatch
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(os, "open", fail)
-    fails(f"[Errno 13] Permission denied: '{directory}'", directory)
+    fails(f"The storage failed: {directory}: Permission denied.", directory)
 
 
 # --- as a process ---------------------------------------------------------------------------------

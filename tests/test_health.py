@@ -10,6 +10,7 @@ from support import Client, assert_error
 
 
 def test_a_healthy_server_says_so_and_when_and_leaves_no_trace(client):
+    client.upload({})
     before = sorted(os.listdir(client.data_dir))
     answer = client.get("/api/health")
     assert (answer.status, list(answer.json)) == (200, ["status", "timestamp"])

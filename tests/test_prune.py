@@ -118,5 +118,5 @@ def test_a_failing_disk_is_one_line_and_loses_nothing(directory, monkeypatch):
     monkeypatch.setattr(os, "unlink", Mock(side_effect=OSError(errno.EROFS, "Read-only disk")))
     ended = run(directory, "prune", "--keep-last", "1", "--yes")
     assert ended.returncode == 2
-    assert ended.stderr == "The backup could not be deleted: Read-only disk.\n"
+    assert ended.stderr == "The storage failed: Read-only disk.\n"
     assert backups_in(directory) == before

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfoNotFoundError
 import click
 
 from .. import __version__
-from ..errors import BackupError
+from ..errors import BackupError, as_backup_error
 from .check import check
 from .listing import list_backups, verify
 from .prune import prune
@@ -32,7 +32,7 @@ class _Commands(click.Group):
         except click.ClickException as error:
             message, status = error.format_message(), error.exit_code
         except (BackupError, OSError, ZoneInfoNotFoundError) as error:
-            message, status = str(error), 2
+            message, status = str(as_backup_error(error)), 2
         say(message, err=True)
         try:
             sys.stdout.flush()

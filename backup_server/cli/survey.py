@@ -8,8 +8,7 @@ import msgspec
 
 from .. import document
 from ..document import Head
-from ..durable import translate_os_errors
-from ..errors import BackupError, DamagedBackup, UnknownBackup
+from ..errors import BackupError, DamagedBackup, UnknownBackup, as_backup_error
 from ..series import Backup
 from ..settings import Settings
 from ..storage import Storage
@@ -34,10 +33,7 @@ def survey(whole: bool = False) -> Survey:
     storage, backups, damaged = found = Survey(Storage(directory.resolve()), [], {})
     for backup_id in storage.heads.ids():
         try:
-            with (
-                translate_os_errors("It cannot be read"),
-                storage.heads.open_file(backup_id) as file,
-            ):
+            with storage.heads.open_file(backup_id) as file:
                 head = document.read(file)
                 if whole and head.id != backup_id:
                     raise DamagedBackup(f"It says that it is {head.id}.")
@@ -45,8 +41,8 @@ def survey(whole: bool = False) -> Survey:
                     document.check(file, head)
         except UnknownBackup:
             continue
-        except BackupError as error:
-            damaged[backup_id] = str(error)
+        except (BackupError, OSError) as error:
+            damaged[backup_id] = str(as_backup_error(error))
             continue
         about = head.size, head.counts, head.device_id, head.device
         backups.append(Backup(backup_id, _made(head), *about))

@@ -17,7 +17,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from itertools import chain
-from typing import Annotated, BinaryIO, NamedTuple, TypedDict
+from typing import Annotated, BinaryIO, TypedDict
 
 import msgspec
 
@@ -41,34 +41,13 @@ _Counts = TypedDict("_Counts", dict.fromkeys(CATEGORIES, int))
 _Layout = TypedDict("_Layout", dict.fromkeys(("data", *CATEGORIES), tuple[_Size, _Size]))
 
 
-class Receipt(msgspec.Struct):
-    """The answer to an upload; ``timestamp`` is JSON text."""
-
-    id: str
-    timestamp: msgspec.Raw
-    size: int
-    counts: dict[str, int]
-
-
-class Rendered(NamedTuple):
-    """A document to be stored: what is before the digits of its SHA-256, and what is after them.
-
-    The pieces after them can be read once; the first is small unless it is the only one.
-    """
-
-    receipt: Receipt
-    before: bytes
-    after: Iterator[bytes | memoryview]
-
-
 class Head(msgspec.Struct, rename="camel", omit_defaults=True):
     """What is known of a stored document without reading its data.
 
     ``timestamp`` and ``client_timestamp`` are JSON text. ``layout`` gives where ``data`` and each
-    category in it start, counted from ``data_start``, and their lengths; ``size`` is the file's.
-    The digits of its SHA-256 are at ``digits_at``, if it has one. ``others`` gives where the other
-    members of ``data`` start and stop, with the commas between some of them; it is None where the
-    categories are written in a way that cannot be changed. All are bytes of the file.
+    category in it start, counted from ``data_start``, and their lengths in bytes. The digits of the
+    SHA-256 are at ``digits_at``, if there is one. ``others`` gives where the other members of
+    ``data`` start and stop in the file; None where no change can be made to a data of this form.
     """
 
     id: str
@@ -91,42 +70,42 @@ class Head(msgspec.Struct, rename="camel", omit_defaults=True):
         start, length = self.layout[category]
         return self.data_start + start, length
 
-    def receipt(self) -> Receipt:
-        """Return the answer to the upload that this was."""
-        return Receipt(self.id, self.timestamp, self.size, self.counts)
+    def receipt(self) -> dict:
+        """Return the answer to the upload that this was, for msgspec to encode."""
+        return {
+            "id": self.id,
+            "timestamp": self.timestamp,
+            "size": self.size,
+            "counts": self.counts,
+        }
 
     def entry(self) -> dict:
         """Return what a listing says of this backup, for msgspec to encode."""
-        entry = {
-            "id": self.id,
-            "timestamp": self.timestamp,
-            "clientTimestamp": self.client_timestamp,
-            "size": self.size,
-            "counts": self.counts,
-            "deviceId": self.device_id,
-            "device": self.device,
-        }
-        return {name: value for name, value in entry.items() if value is not None}
+        device = {"deviceId": self.device_id, "device": self.device}
+        given = {name: value for name, value in device.items() if value is not None}
+        return self.receipt() | {"clientTimestamp": self.client_timestamp} | given
 
 
-# What a file in another form can have of a head's members; the rest is found out.
-_OF_ANY_FORM = ("id", "timestamp", "clientTimestamp", "deviceId", "device", "base", "key")
 _head_decoder = msgspec.json.Decoder(Head)
 
 
-def render(upload: Upload, backup_id: str, timestamp: str, key: str | None) -> Rendered:
-    """Turn an upload into the document to be stored under this id."""
+def render(
+    upload: Upload, backup_id: str, timestamp: str, key: str | None
+) -> tuple[Head, bytes, Iterator[bytes | memoryview]]:
+    """Turn an upload into the document to be stored under this id.
+
+    Returns its head, the bytes before the digits of its SHA-256, and the pieces after them.
+    """
     data, layout = upload.data()
-    now, origin = msgspec.Raw(b'"%s"' % timestamp.encode()), upload.origin
-    sent_at = msgspec.Raw(origin.client_timestamp or now)
-    head = Head(backup_id, now, sent_at, 1, upload.counts, layout, *origin[1:], upload.base, key)
+    sent_at, *device = upload.origin
+    now = msgspec.Raw(b'"%s"' % timestamp.encode())
+    sent_at = msgspec.Raw(sent_at) if sent_at else now
+    head = Head(backup_id, now, sent_at, 1, upload.counts, layout, *device, upload.base, key)
     before = msgspec.json.encode(head)[:-1] + b',"sha256":"'
     pieces: list[Piece] = [b'",' + _DATA, *data, b"}\n"]
-    size = len(before) + DIGITS + sum(map(len, pieces))
+    head.size = len(before) + DIGITS + sum(map(len, pieces))
     after = chain.from_iterable(p if isinstance(p, Excerpt) else [p] for p in pieces)
-    if size <= _JOINED_BYTES:
-        after = iter([b"".join(after)])
-    return Rendered(Receipt(backup_id, now, size, upload.counts), before, after)
+    return head, before, iter([b"".join(after)]) if head.size <= _JOINED_BYTES else after
 
 
 def read(file: BinaryIO) -> Head:
@@ -179,28 +158,27 @@ def _read_own(text: bytes, size: int) -> Head:
     return head
 
 
-def _read_other(text: bytes) -> Head:
+def _read_other(whole: bytes) -> Head:
     """Make up a head for a file in another form: the Express server wrote only id, times, data."""
-    outer = rawjson.members(text)
+    outer = rawjson.members(whole)
     if not {"id", "timestamp", "data"} <= outer.keys():
         raise DamagedBackup("It is not a backup: id, timestamp or data is missing.")
     outer.setdefault("clientTimestamp", outer["timestamp"])
     _, data, data_start = outer["data"]
     counts, layout = dict.fromkeys(CATEGORIES, 0), dict.fromkeys(CATEGORIES, (0, 0))
-    others, is_upload = [], True
-    for name, (whole, value, start) in rawjson.members(data).items():
+    others = []
+    for name, (text, value, start) in rawjson.members(data).items():
+        stop = data_start + start + len(value)
         if name not in CATEGORIES:
-            stop = data_start + start + len(value)
-            others.append((stop - len(whole), stop))
+            others.append((stop - len(text), stop))
             continue
         layout[name] = (start, len(value))
         if value[:1] == b"[":
             counts[name] = rawjson.count(name, value)
-        else:
-            is_upload = False
-    head = {name: msgspec.Raw(outer[name].value) for name in _OF_ANY_FORM if name in outer}
+    known = [name for name in Head.__struct_encode_fields__ if name in outer]
+    head = {name: msgspec.Raw(outer[name].value) for name in known}
     head |= {"version": 1, "counts": counts, "layout": {"data": (0, len(data)), **layout}}
-    head |= {"dataStart": data_start, "size": len(text), "others": others if is_upload else None}
+    head |= {"dataStart": data_start, "size": len(whole), "others": others, "digitsAt": None}
     if "sha256" in outer and outer["sha256"].start < data_start:
         head["digitsAt"] = outer["sha256"].start + len(b'"')
     return rawjson.read(msgspec.json.encode(head), _head_decoder.decode)

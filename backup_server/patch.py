@@ -6,12 +6,11 @@ category at a time is held in memory. The base is never mapped: a disk that fail
 kills the process (SIGBUS).
 
 Keys are compared as Python compares what ``json.loads`` makes of them, but for booleans, which are
-no keys, and for numbers beyond 2^53, which doubles could not tell apart: those are one if they are
+no keys, and for numbers from 2^53 on, which doubles could not tell apart: those are one if they are
 written alike.
 """
 
 import json
-import math
 import os
 import threading
 from typing import Annotated, BinaryIO, Literal, NamedTuple
@@ -36,8 +35,6 @@ Key = str
 #: What is to be done to a category: new records by key as they were sent; None deletes one.
 Edits = dict[Key, memoryview | None]
 
-# Python reads integers of up to 4,300 digits.
-_LONGEST_NUMBER = 1000
 # Of a record only the texts of what may be its key, empty where it has none.
 _Keyed = msgspec.defstruct("_Keyed", [(k, msgspec.Raw, msgspec.Raw()) for k in set(KEYS.values())])
 _record_decoder = msgspec.json.Decoder(_Keyed)
@@ -63,17 +60,16 @@ class Change(NamedTuple):
 def read(text: Text) -> Change:
     """Check a change's body; raise InvalidBackup, which says what is wrong and where."""
     found = rawjson.members(text)
-    values = {name: member.value for name, member in found.items()}
     try:
-        counts = _counts_decoder.decode(values.get("counts", b"{}"))
+        counts = _counts_decoder.decode(found["counts"].value if "counts" in found else b"{}")
     except msgspec.MsgspecError as error:
         raise InvalidBackup("The member counts must hold numbers of items by category.") from error
     known = (*CATEGORIES, *ORIGIN_MEMBERS, "counts")
     return Change(
-        {name: _read_edits(name, values[name]) for name in CATEGORIES if name in values},
+        {name: _read_edits(name, found[name].value) for name in CATEGORIES if name in found},
         {name: bytes(member.text) for name, member in found.items() if name not in known},
         counts,
-        read_origin(values),
+        read_origin(found),
     )
 
 
@@ -113,50 +109,49 @@ def _apply(change: Change, file: BinaryIO, head: Head) -> Upload:
     for name in CATEGORIES:
         start, length = head.part(name)
         array = Excerpt(file, start, start + length)
+        if length and os.pread(file.fileno(), 1, start) != b"[":
+            raise DamagedBackup(f"{name} is no array")
         categories[name] = [array] if length else [b"[]"]
         if name in change.categories:
             if counts[name] > MOST_RECORDS:
                 raise UnusableBase(f"More than {MOST_RECORDS} records in {name} cannot be changed")
             with _one_at_a_time:
                 records = _edit(name, array, change.categories[name])
-            categories[name], counts[name] = _join(array, records), len(records)
+            categories[name], counts[name] = _join(records), len(records)
     others = [Excerpt(file, *place) for place in head.others]
     if change.others:
         text = b"{%s}" % b",".join(b"".join(other) for other in others)
         old = {name: member.text for name, member in rawjson.members(text).items()}
         others = (old | change.others).values()
-    origin = change.origin._replace(
-        device_id=change.origin.device_id or head.device_id,
-        device=change.origin.device or head.device,
-    )
     with_commas = [piece for other in others for piece in (b",", other)]
+    timestamp, device_id, device = change.origin
+    origin = timestamp, device_id or head.device_id, device or head.device
     return Upload(categories, with_commas, counts, origin)
 
 
-def _edit(name: str, base: Excerpt, edits: Edits) -> list[memoryview | slice]:
-    """Return the records of a category after edits: new ones, and the places of old ones."""
-    old = _by_key(name, os.pread(base.file.fileno(), len(base), base.start) or b"[]", KEYS[name])
+def _edit(name: str, base: Excerpt, edits: Edits) -> list[Piece]:
+    """Return the records of a category after edits."""
+    array = os.pread(base.file.fileno(), len(base), base.start) or b"[]"
+    old = {
+        key: Excerpt(base.file, base.start + place.start, base.start + place.stop)
+        for key, place in _by_key(name, array, KEYS[name]).items()
+    }
     if missing := {key for key, record in edits.items() if record is None} - old.keys():
         raise UnusableBase(f"{name} has no record to delete with key {missing.pop():.80}")
     return [record for record in (old | edits).values() if record is not None]
 
 
-def _join(base: Excerpt, records: list[memoryview | slice]) -> list[Piece]:
+def _join(records: list[Piece]) -> list[Piece]:
     """Return the pieces of an array of these records: what lies together in the base as one."""
-    pieces: list[Piece | slice] = []
+    pieces: list[Piece] = [b""]
     for record in records:
-        last = pieces[-1] if pieces else None
-        if isinstance(record, slice) and isinstance(last, slice) and record.start == last.stop + 1:
-            pieces[-1] = slice(last.start, record.stop)
+        last = pieces[-1]
+        both = isinstance(record, Excerpt) and isinstance(last, Excerpt)
+        if both and record.start == last.stop + len(b","):
+            pieces[-1] = Excerpt(last.file, last.start, record.stop)
         else:
             pieces += [b",", record]
-    pieces = [b"[", *pieces[1:], b"]"]
-    return [
-        Excerpt(base.file, base.start + piece.start, base.start + piece.stop)
-        if isinstance(piece, slice)
-        else piece
-        for piece in pieces
-    ]
+    return [b"[", *pieces[2:], b"]"]
 
 
 def _read_edits(name: str, value: memoryview) -> Edits:
@@ -181,22 +176,18 @@ def _by_key(name: str, array: Text, field: str) -> dict[Key, slice]:
     """Return where an array's records lie; raise InvalidBackup unless each has its own key."""
     found, view = {}, memoryview(array)
     for place in rawjson.items(array):
-        key = _key_of(view[place], field)
+        try:
+            text = memoryview(getattr(_record_decoder.decode(view[place]), field))
+        except (msgspec.DecodeError, RecursionError):  # no object, half a surrogate pair, too deep
+            record = rawjson.members(view[place]) if view[place.start] == ord("{") else {}
+            text = record[field].value if field in record else memoryview(b"")
+        key = _read_key(text)
         if key is None:
             raise InvalidBackup(f"A record in {name} has no {field} to be its key.")
         if key in found:
             raise InvalidBackup(f"Two records in {name} have one key: {key:.80}.")
         found[key] = place
     return found
-
-
-def _key_of(record: memoryview, field: str) -> Key | None:
-    """Return a record's key; None for what is no object or has none."""
-    try:
-        return _read_key(memoryview(getattr(_record_decoder.decode(record), field)))
-    except (msgspec.DecodeError, RecursionError):  # no object, half a surrogate pair, too deep
-        found = rawjson.members(record) if record[:1] == b"{" else {}
-        return _read_key(found[field].value) if field in found else None
 
 
 def _read_key(text: memoryview) -> Key | None:
@@ -206,7 +197,6 @@ def _read_key(text: memoryview) -> Key | None:
         return f'"{json.loads(written)}"' if "\\" in written else written
     if not written or written[0] not in "-0123456789":
         return None
-    number = json.loads(written) if len(written) <= _LONGEST_NUMBER else math.inf
-    if abs(number) > 2**53:  # where doubles cannot tell integers apart
-        return written
-    return str(int(number)) if number == int(number) else repr(number)
+    number = float(written)
+    # From 2^53 on doubles cannot tell integers apart. Minus zero is zero.
+    return f"{number + 0.0:.17g}" if abs(number) < 2**53 else written

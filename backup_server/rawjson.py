@@ -1,8 +1,7 @@
 """JSON text as the slices it was sent in, read as strictly as RFC 8259 is written.
 
 msgspec checks a text and gives the length of each value, without building objects. Where the values
-lie follows from the grammar: between two of them are only names, separators and white space, which
-are read here.
+lie follows: between two of them are only names, separators and white space, which are read here.
 """
 
 import codecs
@@ -28,15 +27,18 @@ _CHUNK = 64 * 1024
 # An array of fewer bytes has less than a million items, 80 bytes each while they are counted.
 _FEW_ITEMS_BYTES = 2_000_000
 # RFC 8259, sections 2, 4 and 5: what stands before the first value, and between two values.
-_BEGIN_OBJECT = re.compile(rb"\s*\{\s*")
+_BEGINNING = re.compile(rb"\s*[{\[]\s*")
 _NAME = re.compile(rb'("(?:[^"\\]++|\\.)*+")\s*:\s*', re.DOTALL)
-_BEGIN_ARRAY = re.compile(rb"\s*\[\s*")
 _SEPARATOR = re.compile(rb"\s*[,}\]]\s*")
 # Half a UTF-16 pair, escaped. JSON allows it (RFC 8259, section 8.2), and JSON.stringify writes it
 # for half an emoji; msgspec refuses it.
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _one_copy_at_a_time = threading.Lock()
 _array_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class _Name:
+    """A member's name. No two are equal, so a dict keeps every member, in order."""
 
 
 class Member(NamedTuple):
@@ -58,7 +60,7 @@ def members(text: Text) -> dict[str, Member]:
         lengths = read(text, _lengths_of_values)
     except msgspec.ValidationError as error:
         raise InvalidBackup("The body must be a JSON object.") from error
-    found, view, position = {}, memoryview(text), _BEGIN_OBJECT.match(text).end()
+    found, view, position = {}, memoryview(text), _BEGINNING.match(text).end()
     for length in lengths:
         name = _NAME.match(text, position)
         start, stop = name.end(), name.end() + length
@@ -74,7 +76,7 @@ def items(array: Text) -> list[slice]:
     Raises InvalidBackup if it is not valid, or nested too deep.
     """
     values = read(array, _array_decoder.decode)
-    places, position = [], _BEGIN_ARRAY.match(array).end()
+    places, position = [], _BEGINNING.match(array).end()
     for value in values:
         places.append(slice(position, position + len(memoryview(value))))
         position = _SEPARATOR.match(array, places[-1].stop).end()
@@ -130,10 +132,6 @@ def check_utf8(text: Text) -> None:
             place = position + error.start
             raise InvalidBackup(f"The body is not valid UTF-8 (byte {place}).") from error
         position += used
-
-
-class _Name:
-    """A member's name. No two are equal, so a dict keeps every member, in order."""
 
 
 def _lengths_of_values(text: Text) -> list[int]:

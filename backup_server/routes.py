@@ -33,19 +33,19 @@ def create() -> Response:
     key = request.args.get("key")
     if key is not None and not re.fullmatch(r"[A-Za-z0-9_-]{16,128}", key):
         raise InvalidBackup("The parameter key must be 16 to 128 of A-Z a-z 0-9 - and _.")
-    if key and (receipt := storage.find(key)):
-        return _json(msgspec.json.encode(receipt))
+    if key and (head := storage.find(key)):
+        return _json(msgspec.json.encode(head.receipt()))
     text, base = _body(), request.args.get("base")
     if base is None:
-        receipt, is_new = storage.add(upload.check_upload(text), key)
+        head, is_new = storage.add(upload.check_upload(text), key)
     else:
         change, limit = patch.read(text), current_app.config["MAX_BODY_BYTES"]
         with storage.open_base(base) as file:
-            receipt, is_new = storage.add(patch.apply(change, file, base, limit), key)
-    response = _json(msgspec.json.encode(receipt), 201 if is_new else 200)
+            head, is_new = storage.add(patch.apply(change, file, base, limit), key)
+    response = _json(msgspec.json.encode(head.receipt()), 201 if is_new else 200)
     if is_new:
-        current_app.logger.info("stored %s %d bytes", receipt.id, receipt.size)
-        response.headers["Location"] = f"/api/backup/{receipt.id}"
+        current_app.logger.info("stored %s %d bytes", head.id, head.size)
+        response.headers["Location"] = f"/api/backup/{head.id}"
     return response
 
 

@@ -14,6 +14,7 @@ the answer. The lock is held across the sync of a key, never across that of a do
 
 import hashlib
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from . import document, durable, ids
-from .document import DIGITS, Head, Receipt, Rendered
+from .document import DIGITS, Head
 from .durable import Directory
 from .errors import DamagedBackup, Unavailable, UnknownBackup, UnusableBase, as_backup_error
 from .heads import Heads
@@ -71,33 +72,33 @@ class Storage:
         except OSError as error:
             raise as_backup_error(error) from error
 
-    def add(self, upload: Upload, key: str | None = None) -> tuple[Receipt, bool]:
-        """Store an upload durably; return its receipt, and whether it is new.
+    def add(self, upload: Upload, key: str | None = None) -> tuple[Head, bool]:
+        """Store an upload durably; return its head, and whether it is new.
 
-        With a key that is known already nothing is stored, and the receipt is the first one's.
+        With a key that is known already nothing is stored, and the head is the first one's.
         """
         self._directory.check()
         try:
-            receipt, is_new = self._write(upload, key)
+            head, is_new = self._write(upload, key)
         except FileExistsError:  # a file that came without this server has the name
             self._newest = max(self.heads.ids(), default="")
             return self.add(upload, key)
         try:
             self._confirm()
         except (OSError, Unavailable):
-            # With a key it stays: a retry may have been answered with its receipt since.
+            # With a key it stays: a retry may have been answered with its id since.
             if is_new and key is None:
-                self._directory.unlink(ids.file_name(receipt.id))
+                self._directory.unlink(ids.file_name(head.id))
             raise
-        return receipt, is_new
+        return head, is_new
 
-    def find(self, key: str) -> Receipt | None:
-        """Return the receipt of the backup stored with this key, once it is durable, or None."""
+    def find(self, key: str) -> Head | None:
+        """Return the head of the backup stored with this key, once it is durable, or None."""
         self._directory.check()
-        receipt = self._stored_with(key)
-        if receipt is not None:
+        head = self._stored_with(key)
+        if head is not None:
             self._confirm()
-        return receipt
+        return head
 
     def delete(self, backup_id: str) -> None:
         """Delete a backup and so its key, durably; raise UnknownBackup unless there is one."""
@@ -145,24 +146,24 @@ class Storage:
         last = page[-1][0] if next(wanted, None) else None
         return [entry.json for _, entry in page], last
 
-    def _write(self, upload: Upload, key: str | None) -> tuple[Receipt, bool]:
+    def _write(self, upload: Upload, key: str | None) -> tuple[Head, bool]:
         """Write a backup and give it its name, unless one was stored with the key before."""
         now = datetime.now(UTC)
         backup_id = self._next_id(now)
-        content = document.render(upload, backup_id, ids.iso(now), key)
+        head, before, after = document.render(upload, backup_id, ids.iso(now), key)
         with self._directory.temporary() as (descriptor, temporary):
-            _write_document(descriptor, content)
+            _write_document(descriptor, before, after)
             os.fsync(descriptor)
             name = ids.file_name(backup_id)
             if key is None:
                 self._directory.link(temporary, name)
-                return content.receipt, True
+                return head, True
             with self._directory.lock(_LAST_ID):
                 if first := self._stored_with(key):
                     return first, False
                 self._link_key(key, name)
                 self._directory.link(temporary, name)
-            return content.receipt, True
+            return head, True
 
     def _confirm(self) -> None:
         """Make all names durable, in the directory that its path still leads to."""
@@ -178,14 +179,14 @@ class Storage:
             os.pwrite(descriptor, f"{backup_id:<{_LAST_ID_BYTES - 1}}\n".encode(), 0)
             return backup_id
 
-    def _stored_with(self, key: str) -> Receipt | None:
-        """Return the receipt of the backup a key leads to, if that says it was stored with it."""
+    def _stored_with(self, key: str) -> Head | None:
+        """Return the head of the backup a key leads to, if that says it was stored with it."""
         try:
             target = os.readlink(f"{_KEYS}/{key}", dir_fd=self._directory.descriptor)
             head = self.heads.head(ids.id_of(os.path.basename(target)) or "")
         except (FileNotFoundError, UnknownBackup, DamagedBackup):
             return None
-        return head.receipt() if head.key == key else None
+        return head if head.key == key else None
 
     def _link_key(self, key: str, name: str) -> None:
         """Let a key lead to a file, durably, before that file gets its name.
@@ -203,12 +204,12 @@ class Storage:
         self._directory.sync(_KEYS)
 
 
-def _write_document(descriptor: int, content: Rendered) -> None:
-    digest, end = hashlib.sha256(content.before), len(content.before) + DIGITS
-    for piece in content.after:
+def _write_document(descriptor: int, before: bytes, after: Iterable[bytes | memoryview]) -> None:
+    digest, end = hashlib.sha256(before), len(before) + DIGITS
+    for piece in after:
         end = _write_at(descriptor, piece, end)
         digest.update(piece)
-    _write_at(descriptor, content.before + digest.hexdigest().encode(), 0)
+    _write_at(descriptor, before + digest.hexdigest().encode(), 0)
 
 
 def _write_at(descriptor: int, data: bytes | memoryview, at: int) -> int:

@@ -10,7 +10,7 @@ import msgspec
 
 from . import rawjson
 from .errors import InvalidBackup, UnusableBase
-from .rawjson import Text
+from .rawjson import Member, Text
 
 CATEGORIES = ("atoms", "compositions", "snapshots", "voiceNotes", "configOverrides")
 #: The members that say where an upload comes from. A backup has them in its head, not in its data.
@@ -28,7 +28,7 @@ _BEGINNING = re.compile(rb'"(?:[^"\\]|\\u[0-9a-fA-F]{4}|\\.){0,400}+', re.DOTALL
 _CHUNK = 256 * 1024
 
 
-class Excerpt(msgspec.Struct):
+class Excerpt(msgspec.Struct, gc=False):
     """What lies in the file of a base from ``start`` to ``stop``; iterated over, it is read."""
 
     file: BinaryIO
@@ -51,14 +51,8 @@ class Excerpt(msgspec.Struct):
 
 
 Piece = bytes | memoryview | Excerpt
-
-
-class Origin(NamedTuple):
-    """Where an upload comes from; ``client_timestamp`` is JSON text."""
-
-    client_timestamp: bytes | None
-    device_id: str | None
-    device: str | None
+#: Where an upload comes from: ``clientTimestamp`` as JSON text, ``deviceId`` and ``device``.
+Origin = tuple[bytes | None, str | None, str | None]
 
 
 class Upload(NamedTuple):
@@ -92,20 +86,20 @@ class Upload(NamedTuple):
 def check_upload(text: Text) -> Upload:
     """Check an upload's body; raise InvalidBackup, which says what is wrong and where."""
     found = rawjson.members(text)
-    values = {name: member.value for name, member in found.items()}
     others: list[Piece] = []
     for name, member in found.items():
         if name not in (*CATEGORIES, *ORIGIN_MEMBERS):
             others += [b",", member.text]
-    arrays = {name: values.get(name, b"[]") for name in CATEGORIES}
+    arrays = {name: found[name].value if name in found else b"[]" for name in CATEGORIES}
     counts = {name: rawjson.count(name, array, MOST_ITEMS) for name, array in arrays.items()}
     categories = {name: [array] for name, array in arrays.items()}
-    return Upload(categories, others, counts, read_origin(values))
+    return Upload(categories, others, counts, read_origin(found))
 
 
-def read_origin(values: dict[str, memoryview]) -> Origin:
-    """Read ORIGIN_MEMBERS among the values of a body's members; raise InvalidBackup."""
-    given = {name: _read_string(name, values[name]) for name in ORIGIN_MEMBERS if name in values}
+def read_origin(found: dict[str, Member]) -> Origin:
+    """Read ORIGIN_MEMBERS among a body's members; raise InvalidBackup."""
+    values = {name: found[name].value for name in ORIGIN_MEMBERS if name in found}
+    given = {name: _read_string(name, value) for name, value in values.items()}
     timestamp = values.get("clientTimestamp", b"")
     if len(timestamp) > CLIENT_TIMESTAMP_BYTES:
         raise InvalidBackup(
@@ -114,7 +108,7 @@ def read_origin(values: dict[str, memoryview]) -> Origin:
     if not DEVICE_ID.fullmatch(given.get("deviceId", "none")):
         raise InvalidBackup("The member deviceId must be 1 to 64 of A-Z a-z 0-9 - and _.")
     device = given.get("device", "")[:DEVICE_CHARACTERS]
-    return Origin(bytes(timestamp) or None, given.get("deviceId"), device or None)
+    return bytes(timestamp) or None, given.get("deviceId"), device or None
 
 
 def _read_string(name: str, value: memoryview) -> str:

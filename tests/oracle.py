@@ -176,5 +176,4 @@ def key(value: Any) -> tuple | None:
     """Return what two equal keys have in common: a number's value, a string's characters."""
     if not isinstance(value, Number):
         return ("string", value) if isinstance(value, str) else None
-    number = json.loads(value) if len(value) <= 1000 else float("inf")
-    return ("number", number) if abs(number) <= 2**53 else ("digits", str(value))
+    return ("number", float(value)) if abs(float(value)) < 2**53 else ("digits", str(value))

@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 import pytest
 
 from backup_server import create_app
-from backup_server.document import Rendered
 from backup_server.settings import Settings
 
 CATEGORIES = ("atoms", "compositions", "snapshots", "voiceNotes", "configOverrides")
@@ -233,9 +232,10 @@ def assert_error(answer: Answer, status: int, *words: str) -> None:
         assert word in sentence
 
 
-def written(document: Rendered) -> bytes:
+def written(rendered: tuple) -> bytes:
     """Return the file that a rendered document becomes."""
-    before, after = document.before, b"".join(document.after)
+    _, before, after = rendered
+    after = b"".join(after)
     return before + hashlib.sha256(before + after).hexdigest().encode() + after
 
 

@@ -24,7 +24,7 @@ TIME = "2026-02-01T10:54:27.123Z"
 def stored(body: bytes, key: str | None = None) -> bytes:
     rendered = render(check_upload(body), ID, TIME, key)
     text = written(rendered)
-    assert rendered.receipt.size == len(text)
+    assert rendered[0].size == len(text)
     return text
 
 
@@ -90,12 +90,12 @@ def test_the_largest_head_fits_in_the_bytes_that_a_listing_reads():
     origin = f'"clientTimestamp":"{time}","deviceId":"{"x" * 64}","device":"{control * 101}"'
     upload = check_upload(f"{{{origin}}}".encode())._replace(base=ID + "-0001")
     # 1,000 digits of counts and offsets are more than any file has; 50 MB take 8 each.
-    assert len(render(upload, ID, TIME, "k" * 128).before) < HEAD_BYTES - 1000
+    assert len(render(upload, ID, TIME, "k" * 128)[1]) < HEAD_BYTES - 1000
 
 
 def test_a_large_upload_is_written_without_being_copied():
     body = b'{"atoms":["%s"],"snapshots":[1]}' % (b"x" * 300_000)
-    pieces = [*render(check_upload(body), ID, TIME, None).after]
+    pieces = [*render(check_upload(body), ID, TIME, None)[2]]
     assert 300_004 in [len(piece) for piece in pieces if isinstance(piece, memoryview)]
 
 

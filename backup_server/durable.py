@@ -117,6 +117,18 @@ class Directory:
         """Give a temporary file its name; raise FileExistsError if another file has it."""
         os.link(temporary, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
 
+    def try_links(self) -> None:
+        """Raise OSError if the file system has no hard links (FAT) or symbolic ones (CIFS)."""
+        with self.temporary() as (_, name):
+            for kind, link in {"hard": Path.hardlink_to, "symbolic": Path.symlink_to}.items():
+                trial = self.path / temporary_name()
+                try:
+                    link(trial, self.path / name)
+                except OSError as error:
+                    missing = f"there are no {kind} links, which uploads need ({error.strerror})"
+                    raise OSError(error.errno, missing, str(self.path)) from error
+                trial.unlink(missing_ok=True)  # a sweep may have been faster
+
     def sweep(self) -> None:
         """Remove the temporary files of processes that are gone."""
         for name in filter(_TEMPORARY.fullmatch, self.names()):

@@ -11,8 +11,6 @@ import logging
 import os
 import threading
 import time
-from bisect import bisect_left
-from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 import msgspec
@@ -24,9 +22,6 @@ from .errors import DamagedBackup, UnknownBackup
 
 log = logging.getLogger("backup_server")
 
-#: Inode, size, mtime and ctime. A program may set mtime to the past, but none can set ctime.
-Stamp = tuple[int, int, int, int]
-
 # Errors of the process or of the whole file system; any other is one file's, which is left out.
 _OF_ALL_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN, errno.ESTALE)
 # Neither a link that leads elsewhere, nor a directory, pipe or socket is a backup.
@@ -34,23 +29,20 @@ _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EINVAL)
 
 
 class Entry(NamedTuple):
-    """What a listing says of a backup, as JSON; ``json`` is empty for a damaged file."""
+    """What a listing says of a backup, as JSON, which is empty for what is left out."""
 
-    stamp: Stamp
+    stamp: tuple[int, ...] = ()
     json: bytes = b""
     device_id: str | None = None
 
 
 class Heads:
-    """The backups of one directory, as any process may have left them there.
-
-    Methods raise OSError when the directory or a file cannot be read.
-    """
+    """The backups of one directory, as any process may have left them. Methods raise OSError."""
 
     def __init__(self, directory: Directory):
         self._directory = directory
         self._listing = threading.Lock()
-        self._stamp: Stamp | None = None
+        self._stamp: tuple[int, ...] = ()
         self._changes_until: float | None = None  # without a change of the stamp
         self._ids: list[str] = []
         self._entries: dict[str, Entry] = {}
@@ -99,42 +91,34 @@ class Heads:
         file.close()
         return head
 
-    def newest_first(self, before: str | None = None) -> Iterator[tuple[str, Entry]]:
-        """Yield id and entry of every readable backup whose id is less than ``before``."""
-        all_ids = self.ids()
-        end = len(all_ids) if before is None else bisect_left(all_ids, before)
-        for position in range(end - 1, -1, -1):
-            try:
-                entry = self._entry(all_ids[position])
-            except (FileNotFoundError, UnknownBackup):
-                continue  # deleted since it was listed, or no file
-            except OSError as error:
-                if error.errno in _OF_ALL_FILES:
-                    raise
-                log.error("%s is left out: %s", all_ids[position], error)
-                continue
-            if entry.json:
-                yield all_ids[position], entry
-
-    def _entry(self, backup_id: str) -> Entry:
-        """Return a file's entry; keep it unless the file changed just before it was read."""
+    def entry(self, backup_id: str) -> Entry:
+        """Return what a listing says of a backup; keep it unless its file changed just before."""
         name = ids.file_name(backup_id)
-        status = os.stat(name, dir_fd=self._directory.descriptor, follow_symlinks=False)
-        entry = self._entries.get(backup_id)
-        if not entry or entry.stamp != _stamp(status):
+        try:
+            status = os.stat(name, dir_fd=self._directory.descriptor, follow_symlinks=False)
+            entry = self._entries.get(backup_id)
+            if entry and entry.stamp == _stamp(status):
+                return entry
             is_settled = abs(time.time() - status.st_ctime) > _step(status)
-            try:
-                head = self.head(backup_id)
-                entry = Entry(_stamp(status), msgspec.json.encode(head.entry()), head.device_id)
-            except DamagedBackup as error:
-                log.error("%s is left out: %s", name, error)
-                entry = Entry(_stamp(status))
-            if is_settled:
-                self._entries[backup_id] = entry
+            head = self.head(backup_id)
+            entry = Entry(_stamp(status), msgspec.json.encode(head.entry()), head.device_id)
+        except (FileNotFoundError, UnknownBackup):
+            return Entry()  # deleted since it was listed, or no file
+        except OSError as error:
+            if error.errno in _OF_ALL_FILES:
+                raise
+            log.error("%s is left out: %s", name, error)
+            return Entry()
+        except DamagedBackup as error:
+            log.error("%s is left out: %s", name, error)
+            entry = Entry(_stamp(status))
+        if is_settled:
+            self._entries[backup_id] = entry
         return entry
 
 
-def _stamp(status: os.stat_result) -> Stamp:
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    # A program may set mtime to the past, but none can set ctime.
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, current_app, request
 from werkzeug.local import LocalProxy
 
 from . import body, ids, patch, responses, upload
-from .errors import BackupError, InvalidBackup
+from .errors import BackupError, InvalidBackup, as_backup_error
 from .rawjson import Text
 from .storage import Storage
 from .upload import CATEGORIES
@@ -103,8 +103,8 @@ def health() -> Response:
     report = {"status": "ok", "timestamp": ids.iso(datetime.now(UTC))}
     try:
         storage.check()
-    except BackupError as error:
-        report |= {"status": "unavailable", "error": str(error)}
+    except (BackupError, OSError) as error:
+        report |= {"status": "unavailable", "error": str(as_backup_error(error))}
     return _json(msgspec.json.encode(report), 503 if "error" in report else 200)
 
 

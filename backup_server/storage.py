@@ -14,24 +14,25 @@ the answer. The lock is held across the sync of a key, never across that of a do
 
 import hashlib
 import os
+import tempfile
+import time
+from bisect import bisect_left
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from . import document, durable, ids
 from .document import DIGITS, Head
 from .durable import Directory
-from .errors import DamagedBackup, Unavailable, UnknownBackup, UnusableBase, as_backup_error
+from .errors import DamagedBackup, Unavailable, UnknownBackup, UnusableBase
 from .heads import Heads
-from .health import Health
 from .upload import Upload
 
 _LAST_ID, _KEYS = ".last-id", ".keys"
-# The size of .last-id in bytes: more than the longest id.
-_LAST_ID_BYTES = 64
+# What must fit: an ordinary upload, with what a copy-on-write file system sets aside for its names.
+_ROOM_BYTES = 64 * 1024
 # Not all bytes in one call: the kernel would look for as much memory in one piece, and clear it.
 _WRITE_BYTES = 256 * 1024
 
@@ -47,7 +48,7 @@ class Storage:
         self.directory = directory
         self._directory = Directory(directory)
         self.heads = Heads(self._directory)
-        self._health = Health(self._directory)
+        self._checked: float | None = None
         # Ids are greater than this, too: .last-id knows no files that other programs brought here.
         self._newest = ""
 
@@ -65,12 +66,19 @@ class Storage:
         self._directory.sweep()
 
     def check(self) -> None:
-        """Raise NoRoom or Unavailable unless all that an upload needs can be done now."""
-        try:
-            self._directory.check()
-            self._health.check(_LAST_ID)
-        except OSError as error:
-            raise as_backup_error(error) from error
+        """Raise unless all that an upload needs can be done now.
+
+        After a success it tries nothing for a second: anyone may ask, as often as they like.
+        """
+        self._directory.check()
+        if self._checked is not None and time.monotonic() < self._checked + 1:
+            return
+        os.close(self._directory.open(_LAST_ID, os.O_RDWR | os.O_CREAT))
+        if self._checked is None:
+            self._directory.try_links()
+        with tempfile.TemporaryFile(dir=self.directory, prefix=".upload-", suffix=".tmp") as file:
+            file.write(bytes(_ROOM_BYTES))
+        self._checked = time.monotonic()
 
     def add(self, upload: Upload, key: str | None = None) -> tuple[Head, bool]:
         """Store an upload durably; return its head, and whether it is new.
@@ -127,8 +135,8 @@ class Storage:
     def open_latest(self) -> tuple[BinaryIO, Head]:
         """Open the newest readable backup; raise UnknownBackup if there is none."""
         self._directory.check()
-        for backup_id, _ in self.heads.newest_first():
-            with suppress(UnknownBackup, DamagedBackup):  # since it was listed
+        for backup_id in reversed(self.heads.ids()):
+            with suppress(UnknownBackup, DamagedBackup):
                 return self.heads.open(backup_id)
         raise UnknownBackup("There is no backup yet.")
 
@@ -140,11 +148,16 @@ class Storage:
         With a ``device_id`` only the backups of that device are listed.
         """
         self._directory.check()
-        newest = self.heads.newest_first(before)
-        wanted = (pair for pair in newest if device_id in (None, pair[1].device_id))
-        page = list(islice(wanted, limit))
-        last = page[-1][0] if next(wanted, None) else None
-        return [entry.json for _, entry in page], last
+        all_ids, page, last = self.heads.ids(), [], None
+        end = len(all_ids) if before is None else bisect_left(all_ids, before)
+        for position in reversed(range(end)):
+            entry = self.heads.entry(all_ids[position])
+            if entry.json and device_id in (None, entry.device_id):
+                if len(page) == limit:
+                    return page, last
+                page.append(entry.json)
+                last = all_ids[position]
+        return page, None
 
     def _write(self, upload: Upload, key: str | None) -> tuple[Head, bool]:
         """Write a backup and give it its name, unless one was stored with the key before."""
@@ -172,11 +185,12 @@ class Storage:
 
     def _next_id(self, now: datetime) -> str:
         with self._directory.lock(_LAST_ID) as descriptor:
-            last = os.pread(descriptor, _LAST_ID_BYTES, 0).decode(errors="replace").strip()
+            last = os.pread(descriptor, 64, 0).decode(errors="replace").strip()
             if not ids.is_id(last):
                 last = max(self.heads.ids(), default="")
             backup_id = ids.next_id(max(last, self._newest), now)
-            os.pwrite(descriptor, f"{backup_id:<{_LAST_ID_BYTES - 1}}\n".encode(), 0)
+            # Blanks cover an id that was longer.
+            os.pwrite(descriptor, f"{backup_id:<63}\n".encode(), 0)
             return backup_id
 
     def _stored_with(self, key: str) -> Head | None:

@@ -1,9 +1,8 @@
 """GET /api/health: whether backups can be stored, asked once a second and by anyone."""
 
 import os
-import time
 from datetime import UTC, datetime
-from errno import EACCES, ENOTSUP, EPERM, EROFS
+from errno import ENOTSUP, EPERM, EROFS
 
 import pytest
 from support import Client, assert_error
@@ -66,15 +65,13 @@ def test_a_file_system_without_links_is_said_to_be_unfit_from_the_first_call_on(
     assert client.get("/api/health").status == 200
 
 
-@pytest.mark.parametrize(("code", "words"), [(EACCES, "chown -R"), (EROFS, "Read-only file")])
-def test_it_says_why_the_directory_cannot_be_written(client, monkeypatch, code, words):
+def test_it_says_why_the_directory_cannot_be_written(client, monkeypatch):
     open_ = os.open
 
     def refuse(path, flags, *rest, **options):
         if flags & os.O_CREAT:
-            raise OSError(code, os.strerror(code), path)
+            raise OSError(EROFS, os.strerror(EROFS), path)
         return open_(path, flags, *rest, **options)
 
     monkeypatch.setattr(os, "open", refuse)
-    monkeypatch.setattr(time, "monotonic", lambda: float("inf"))
-    assert words in unavailable(client)
+    assert "Read-only file system" in unavailable(client)

@@ -1,4 +1,4 @@
-"""Clients that load a server while something breaks, and a ledger of what they were told.
+"""Clients that load a server while something breaks, and a ledger of the answers they got.
 
 The clients upload (24 KB to 50 MB; plain, chunked, gzipped; with and without a key; whole, or as a
 change to a stored backup), read, list, retry and delete, on one directory that outlives all faults.
@@ -8,23 +8,22 @@ change to a stored backup), read, list, retry and delete, on one directory that 
 - partial: it is there, but not byte for byte what was sent;
 - doubled: one upload is stored twice, though a client retries what has a key;
 - risen: a client had read that it was deleted, or refused with a 507, and it is there;
-- disordered: its id is not greater than one that was acknowledged before it was sent;
+- disordered: its id is not greater than the id of a backup acknowledged before it was sent;
 - strays: temporary files that are there after the restart;
 - errors: an answer, or none, that the fault does not explain.
 """
 
 import gzip
-import hashlib
-import http.client
 import json
 import random
 import re
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Collection
-from typing import NamedTuple
-from urllib.parse import urlencode
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException
 
 from support import Server, strays_in
 
@@ -32,50 +31,31 @@ FAILURES = ("lost", "partial", "doubled", "risen", "disordered", "strays", "erro
 #: Bytes of an upload, and how often it has so many.
 SIZES = {24_000: 70, 300_000: 15, 2_000_000: 12, 52_000_000: 3}
 #: Beyond these the clients delete as much as they upload.
-MOST_BACKUPS = 60
-MOST_BYTES = 250_000_000
+MOST_BACKUPS, MOST_BYTES = 60, 250_000_000
 
 _PADDING = secrets.token_hex(max(SIZES) // 2).encode()
-_MARKER = re.compile(rb'\{"atoms":\[\{"slug":"it","marker":"([0-9a-f]{32})"')
-_CHUNK = 64 * 1024
+_MARKER = re.compile(rb'"marker":"([0-9a-f]{32})"')
+_CHANGE = b'{"atoms":{"put":[{"slug":"it","marker":"%s"}]}}'
+_BODY = b'{"deviceId": "phone", "snapshots": [1.0, 1e400], "later": "\\ud83d", "atoms": %s}'
+_STORED = b'\n"data":{"atoms":%s,"compositions":[],"snapshots":[1.0, 1e400],"voiceNotes":[],'
+_STORED += b'"configOverrides":[],"later":"\\ud83d"}}\n'
 
 
-class Upload(NamedTuple):
-    """One state to store: ``marker`` tells it from all others, ``size`` is about its bytes.
+@dataclass
+class Upload:
+    """A state to store, of about ``size`` bytes; of one with a base only the marker is sent."""
 
-    With a ``base``, a stored backup of this size, only the marker is sent, as a change.
-    """
-
-    marker: str
+    marker: str  # tells it from all others
     size: int
-    key: str | None
-    base: str | None = None
-
-    @property
-    def marked(self) -> bytes:
-        return b'{"slug":"it","marker":"%s"}' % self.marker.encode()
+    key: str
+    base: str  # the id of a stored backup of this size
+    id: str = ""
+    state: str = "sent"  # then refused, or stored, deleting, deleted
 
     @property
     def atoms(self) -> bytes:
-        return b'[%s,{"slug":"pad","pad":"%s"}]' % (self.marked, _PADDING[: self.size])
-
-    @property
-    def path(self) -> str:
-        given = {"base": self.base, "key": self.key}
-        return "/api/backup?" + urlencode({name: text for name, text in given.items() if text})
-
-    @property
-    def body(self) -> bytes:
-        if self.base:
-            return b'{"atoms":{"put":[%s]}}' % self.marked
-        others = b'"deviceId": "phone", "snapshots": [1.0, 1e400], "later": "\\ud83d"'
-        return b'{ %s, "atoms": %s }' % (others, self.atoms)
-
-    @property
-    def data(self) -> bytes:
-        """What a stored document has after ``"data":``, every value as it was sent."""
-        others = b'"voiceNotes":[],"configOverrides":[],"later":"\\ud83d"'
-        return b'{"atoms":%s,"compositions":[],"snapshots":[1.0, 1e400],%s}' % (self.atoms, others)
+        atoms = b'[{"slug":"it","marker":"%s"},{"slug":"pad","pad":"%s"}]'
+        return atoms % (self.marker.encode(), _PADDING[: self.size])
 
 
 class Ledger:
@@ -83,118 +63,67 @@ class Ledger:
 
     def __init__(self, sizes: dict[int, int] = SIZES):
         self.sizes = sizes
-        self.lock = threading.Lock()
-        self.uploads: dict[str, tuple[Upload, bytes]] = {}  # with the SHA-256, by marker
-        self.stored: dict[str, str] = {}  # markers of what was acknowledged, by id
-        self.deleting: set[str] = set()  # asked for, no answer yet
-        self.deleted: set[str] = set()
-        self.unanswered: dict[str, Upload] = {}  # with a key, by marker
-        self.refused: set[str] = set()  # markers
+        self.lock = threading.RLock()
+        self.uploads: dict[str, Upload] = {}  # by marker
+        self.deleted: set[str] = set()  # ids
         self.newest = ""
         self.counts = Counter()
         self.complaints: list[str] = []
 
-    def there(self) -> set[str]:
-        """Return the ids that every reader must find."""
-        return self.stored.keys() - self.deleting
+    def there(self) -> dict[str, Upload]:
+        """Return the uploads that every reader must find, by id."""
+        with self.lock:
+            return {one.id: one for one in self.uploads.values() if one.state == "stored"}
 
-    def new_upload(self, change: bool = False) -> Upload:
+    def new_upload(self, base: Upload | None = None) -> Upload:
         (size,) = random.choices([*self.sizes], self.sizes.values())
-        key = secrets.token_urlsafe(24) if random.random() < 0.5 else None
-        upload = Upload(secrets.token_hex(16), size, key)
+        key = secrets.token_urlsafe(24) if random.random() < 0.5 else ""
+        size, base_id = (base.size, base.id) if base else (size, "")
+        upload = Upload(secrets.token_hex(16), size, key, base_id)
         with self.lock:
-            if not change or not (bases := sorted(self.there())):
-                return upload
-            base = random.choice(bases)
-            return upload._replace(base=base, size=self.uploads[self.stored[base]][0].size)
-
-    def choose(self) -> str | None:
-        with self.lock:
-            there = sorted(self.there())
-            return random.choice(there) if there else None
-
-    def is_full(self) -> bool:
-        with self.lock:
-            sizes = [self.uploads[self.stored[backup_id]][0].size for backup_id in self.there()]
-            return len(sizes) > MOST_BACKUPS or sum(sizes) > MOST_BYTES
-
-    def sending(self, upload: Upload) -> str:
-        """Note an upload that is about to be sent; return the newest id acknowledged so far."""
-        digest = hashlib.sha256(upload.data).digest()
-        with self.lock:
-            self.uploads[upload.marker] = upload, digest
-            if upload.key:
-                self.unanswered[upload.marker] = upload
-            return self.newest
+            self.uploads[upload.marker] = upload
+        return upload
 
     def answered(self, upload: Upload, status: int, answer: bytes, newest: str) -> None:
         """Note the answer to an upload, sent when ``newest`` was the newest id acknowledged."""
         with self.lock:
-            if status == 507:
-                self.unanswered.pop(upload.marker, None)
-                self.refused.add(upload.marker)
+            if status == 507 and upload.state == "sent":
+                upload.state = "refused"
             if status not in (200, 201):
                 return
-            self.unanswered.pop(upload.marker, None)
-            self.refused.discard(upload.marker)
             backup_id = json.loads(answer)["id"]
             if status == 201 and backup_id <= newest:
                 self.complain("disordered", f"{backup_id} came after {newest}")
-            if self.stored.get(backup_id, upload.marker) != upload.marker:
-                self.complain("doubled", f"{backup_id} was given to two uploads")
-            if status == 200 and backup_id in self.deleted:
-                return  # a retry that was answered before the deletion
-            self.counts["acknowledged"] += backup_id not in self.stored
-            self.counts["changes"] += bool(upload.base) and backup_id not in self.stored
-            self.stored[backup_id] = upload.marker
-            self.newest = max(self.newest, backup_id)
-
-    def start_deleting(self, backup_id: str) -> bool:
-        """Note that a deletion will be asked for; tell whether nobody else has."""
-        with self.lock:
-            if backup_id not in self.there():
-                return False
-            self.deleting.add(backup_id)
-            return True
-
-    def was_deleted(self, backup_id: str) -> None:
-        with self.lock:
-            self._forget(backup_id)
-            self.deleted.add(backup_id)
-            self.counts["deleted"] += 1
+            if upload.state == "stored" and upload.id != backup_id:
+                self.complain("doubled", f"{upload.id} is {backup_id}, too")
+            if upload.id != backup_id:  # else it is a retry, and may have been deleted since
+                upload.id, upload.state = backup_id, "stored"
+                self.counts["acknowledged"] += 1
+                self.counts["changes"] += bool(upload.base)
+                self.newest = max(self.newest, backup_id)
 
     def settle(self, listed: Collection[str]) -> None:
         """Compare the ids with a listing; a deletion that got no answer may go either way."""
-        for backup_id in [*self.deleting]:
-            if backup_id in listed:
-                self.deleting.discard(backup_id)
-            else:
-                self._forget(backup_id)
-        for backup_id in self.stored.keys() - set(listed):
-            self.complain("lost", backup_id)
-            self._forget(backup_id)
+        for upload in self.uploads.values():
+            if upload.state in ("stored", "deleting"):
+                if upload.state == "stored" and upload.id not in listed:
+                    self.complain("lost", upload.id)
+                upload.state = "stored" if upload.id in listed else "deleted"
         for backup_id in self.deleted & set(listed):
             self.complain("risen", backup_id)
-
-    def _forget(self, backup_id: str) -> None:
-        self.deleting.discard(backup_id)
-        del self.stored[backup_id]
+        self.deleted |= {one.id for one in self.uploads.values() if one.state == "deleted"}
 
     def check_missing(self, backup_id: str, where: str) -> None:
-        with self.lock:
-            if backup_id in self.there():
-                self.complain("lost", f"{backup_id} is missing from {where}")
+        if backup_id in self.there():
+            self.complain("lost", f"{backup_id} is missing from {where}")
 
-    def check(self, backup_id: str, text: bytes) -> str | None:
-        """Compare a document with what was sent; return the marker of its upload."""
-        data = text.partition(b'\n"data":')[2].removesuffix(b"}\n")
-        match = _MARKER.match(data)
-        marker = match[1].decode() if match else None
-        if self.uploads.get(marker, ("", b""))[1] != hashlib.sha256(data).digest():
+    def check(self, backup_id: str, text: bytes) -> Upload | None:
+        """Compare a document with what was sent; return the upload that it is."""
+        match = _MARKER.search(text, 0, 4000)
+        upload = self.uploads.get(match[1].decode()) if match else None
+        if not upload or not text.endswith(_STORED % upload.atoms):
             self.complain("partial", f"{backup_id} has {len(text)} bytes and is not what was sent")
-        elif self.stored.get(backup_id, marker) != marker:
-            self.complain("partial", f"{backup_id} is another upload than was acknowledged")
-        return marker
+        return upload
 
     def complain(self, what: str, why: str) -> None:
         self.counts[what] += 1
@@ -204,13 +133,13 @@ class Ledger:
         return {name: self.counts[name] for name in FAILURES if self.counts[name]}
 
     def table(self, fault: str) -> str:
-        rows = [fault, "acknowledged", "changes", "deleted", "adopted", "retried", *FAILURES]
+        rows = [fault, "acknowledged", "changes", "deleted", "retried", *FAILURES]
         lines = [f"| {row} | {self.counts[row]:,} |" for row in rows]
         return "\n".join(["| | number |", "| --- | ---: |", *lines, *self.complaints[:20]])
 
 
 class Client(threading.Thread):
-    """One client of the first server, until ``over.is_set()``.
+    """One client of the first server, until ``over``.
 
     ``refusals``: the statuses that the fault explains. With any, so are broken connections.
     """
@@ -222,80 +151,88 @@ class Client(threading.Thread):
 
     def run(self) -> None:
         while not self.over.is_set():
-            try:
-                self._step()
-            except (OSError, http.client.HTTPException) as error:
-                self.connection.close()
-                self.explain(error)
+            self._attempt(self._step)
         self.connection.close()
 
-    def explain(self, error: Exception) -> None:
-        if not self.over.is_set() and not self.refusals:
-            self.ledger.complain("errors", f"a request failed without a fault: {error!r}")
+    def _attempt(self, do, *arguments) -> None:
+        try:
+            do(*arguments)
+        except (OSError, HTTPException) as error:
+            self.connection.close()
+            if not self.over.is_set() and not self.refusals:
+                self.ledger.complain("errors", f"a request failed without a fault: {error!r}")
 
     def _step(self) -> None:
-        chance = random.random()
-        backup_id = self.ledger.choose()
-        if backup_id is None or (chance < 0.6 and not self.ledger.is_full()):
-            upload = self.ledger.new_upload(change=random.random() < 0.3)
-            if upload.key and random.random() < 0.1:
-                send_at_once(self, upload)
-            else:
-                self.send(upload)
-        elif chance < 0.75:
-            self._read(backup_id)
+        there, chance = self.ledger.there(), random.random()
+        is_full = len(there) > MOST_BACKUPS or sum(one.size for one in there.values()) > MOST_BYTES
+        chosen = random.choice([*there.values()]) if there else None
+        if not chosen or (chance < 0.6 and not is_full):
+            upload = self.ledger.new_upload(chosen if random.random() < 0.3 else None)
+            (self.send_at_once if upload.key and random.random() < 0.1 else self.send)(upload)
+        elif chance < 0.8:
+            self._read(chosen.id)
         elif chance < 0.85:
-            random.choice([self._list, self._read_latest])()
-        elif self.ledger.start_deleting(backup_id):
-            status, _ = self._answer("DELETE", f"/api/backup/{backup_id}")
-            if status == 200:
-                self.ledger.was_deleted(backup_id)
+            self._list(there)
+        else:
+            self._remove(chosen)
 
-    def send(self, upload: Upload) -> int:
-        """Upload; send the whole state where a change is a 409; return the status."""
-        newest = self.ledger.sending(upload)
-        body, headers = upload.body, {"Content-Type": "application/json"}
+    def send(self, upload: Upload) -> None:
+        """Upload; send the whole state where a change is a 409."""
+        newest, base = self.ledger.newest, upload.base
+        queries = [f"{name}={text}" for name, text in (("base", base), ("key", upload.key)) if text]
+        body = _CHANGE % upload.marker.encode() if base else _BODY % upload.atoms
+        headers = {"Content-Type": "application/json"}
         way = random.choice(["plain", "chunked", "gzip" if upload.size < 1_000_000 else "plain"])
         if way == "gzip":
             body, headers["Content-Encoding"] = gzip.compress(body, 1), "gzip"
-        chunks = (body[start : start + _CHUNK] for start in range(0, len(body), _CHUNK))
-        expected = (200, 201, 409) if upload.base else (200, 201)
-        status, answer = self._answer(
-            "POST", upload.path, chunks if way == "chunked" else body, headers, expected
-        )
+        path, body = "/api/backup?" + "&".join(queries), iter([body]) if way == "chunked" else body
+        status, answer = self.answer("POST", path, body, headers, {200, 201, 409 if base else 201})
         self.ledger.answered(upload, status, answer, newest)
         if status == 409:
-            self.ledger.check_missing(upload.base, "the bases")
-            return self.send(upload._replace(base=None))
-        return status
+            self.ledger.check_missing(base, "the bases")
+            upload.base = ""
+            self.send(upload)
+
+    def send_at_once(self, upload: Upload) -> None:
+        """Send an upload with a key to the first and the last server at the same moment."""
+        ends = (self.servers[0], self.servers[-1])
+        both = [Client([end], self.ledger, self.over, self.refusals) for end in ends]
+        for one in both:
+            one.run = lambda one=one: (one._attempt(one.send, upload), one.connection.close())
+            one.start()
+        for one in both:
+            one.join()
 
     def _read(self, backup_id: str) -> None:
         path, body = f"/api/backup/{backup_id}", None
         if random.random() < 0.3:
             path, body = "/api/restore", json.dumps({"backupId": backup_id})
-        status, text = self._answer("POST" if body else "GET", path, body, {}, (200, 404))
+        status, text = self.answer("POST" if body else "GET", path, body, expected={200, 404})
         if status == 200:
             self.ledger.check(backup_id, text)
         elif status == 404:
             self.ledger.check_missing(backup_id, "what can be read")
 
-    def _list(self) -> None:
-        with self.ledger.lock:
-            expected = self.ledger.there()
-        status, text = self._answer("GET", "/api/backup/list")
+    def _list(self, expected: Collection[str]) -> None:
+        status, text = self.answer("GET", "/api/backup/list")
         if status == 200:
-            listed = {backup["id"] for backup in json.loads(text)["backups"]}
-            for backup_id in expected - listed:
+            for backup_id in {*expected} - {one["id"] for one in json.loads(text)["backups"]}:
                 self.ledger.check_missing(backup_id, "a listing")
 
-    def _read_latest(self) -> None:
+    def _remove(self, upload: Upload) -> None:
         with self.ledger.lock:
-            newest = max(self.ledger.there(), default="")
-        status, text = self._answer("GET", "/api/backup/latest", expected=(200, 404))
-        if newest and (status == 404 or (status == 200 and json.loads(text)["id"] < newest)):
-            self.ledger.check_missing(newest, "what is the latest")
+            if upload.state != "stored":
+                return
+            backup_id, upload.state = upload.id, "deleting"
+        status, _ = self.answer("DELETE", f"/api/backup/{backup_id}")
+        if status == 200:
+            with self.ledger.lock:
+                self.ledger.deleted.add(backup_id)
+                self.ledger.counts["deleted"] += 1
+                if upload.id == backup_id:  # else a retry has stored it again
+                    upload.state = "deleted"
 
-    def _answer(self, method, path, body=None, headers=None, expected=(200,)) -> tuple[int, bytes]:
+    def answer(self, method, path, body=None, headers=None, expected=(200,)) -> tuple[int, bytes]:
         self.connection.request(method, path, body, headers or {})
         response = self.connection.getresponse()
         text = response.read()
@@ -306,51 +243,42 @@ class Client(threading.Thread):
         return response.status, text
 
 
-def send_at_once(client: Client, upload: Upload) -> list[int]:
-    """Send an upload with a key to the client's first and last server at the same moment."""
-    statuses = []
-
-    def send(server: Server) -> None:
-        one = Client([server], client.ledger, client.over, client.refusals)
-        try:
-            statuses.append(one.send(upload))
-        except (OSError, http.client.HTTPException) as error:
-            one.explain(error)
-        finally:
-            one.connection.close()
-
-    ends = client.servers[0], client.servers[-1]
-    both = [threading.Thread(target=send, args=(server,)) for server in ends]
-    for one in both:
-        one.start()
-    for one in both:
-        one.join()
-    return statuses
+@contextmanager
+def load(servers: list[Server], ledger: Ledger, refusals=(), clients=6, over=None) -> Iterator:
+    """Let clients load the servers until the block ends, or until ``over``, which is yielded."""
+    over = over or threading.Event()
+    ends = [servers, servers[::-1]]
+    running = [Client(ends[n % 2], ledger, over, refusals) for n in range(clients)]
+    for client in running:
+        client.start()
+    try:
+        yield over
+    finally:
+        over.set()
+        for client in running:
+            client.join(90)
+    assert not any(client.is_alive() for client in running), "a request got no answer"
 
 
 def inspect(servers: list[Server], ledger: Ledger, refusals: Collection[int] = ()) -> None:
     """Read back everything once the faults are over and the uploads with keys were retried."""
     ledger.counts["strays"] += len(strays_in(servers[0].data_dir))
     client = Client(servers, ledger, threading.Event(), refusals)
-    for upload in [*ledger.unanswered.values()]:
-        ledger.counts["retried"] += 1
-        send_at_once(client, upload)
+    for upload in [*ledger.uploads.values()]:
+        if upload.key and upload.state == "sent":
+            ledger.counts["retried"] += 1
+            client.send_at_once(upload)
     listed = servers[0].listed()
     for server in servers:
         if server.listed() != sorted(set(listed), reverse=True):
             ledger.complain("errors", "a listing is out of order, or is not the other server's")
     ledger.settle(listed)
-    markers = Counter()
     for backup_id in listed:
-        _, text = client._answer("GET", f"/api/backup/{backup_id}")
-        marker = ledger.check(backup_id, text)
-        markers[marker] += 1
-        if marker in ledger.refused:
+        upload = ledger.check(backup_id, client.answer("GET", f"/api/backup/{backup_id}")[1])
+        if upload and upload.state == "refused":
             ledger.complain("risen", f"{backup_id} was refused with a 507")
-        if backup_id not in ledger.stored and marker in ledger.uploads:
-            ledger.counts["adopted"] += 1
-            ledger.stored[backup_id] = marker
-    for times in markers.values():
-        if times > 1:
-            ledger.complain("doubled", f"an upload is stored {times} times")
+        elif upload and upload.state == "sent":  # its answer was never read
+            upload.id, upload.state = backup_id, "stored"
+        elif upload and upload.id != backup_id:
+            ledger.complain("doubled", f"{backup_id} is {upload.id}")
     client.connection.close()

@@ -8,15 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CLONE_NEWNS = 0x00020000  # <linux/sched.h>
-#: What starts with this ends with this process, however that ends.
-ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 
 
 def keep_mounts_private() -> None:
-    """Give this process mounts of its own, which vanish with it and its children.
-
-    So a run that is killed leaves no mount behind (mount_namespaces(7)).
-    """
+    """Give this process mounts that vanish with it, however it ends (mount_namespaces(7))."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNS):
         raise OSError(ctypes.get_errno(), "unshare")
@@ -50,14 +45,3 @@ def disk_of(directory: Path, size: int, *make: str) -> Iterator[Path]:
     run(*make, image)
     with mounted(directory / "disk", "-o", "loop", image) as point:
         yield point
-
-
-@contextmanager
-def background(*command: str | Path) -> Iterator[subprocess.Popen]:
-    """Let a program run beside the block."""
-    process = subprocess.Popen([*ENDS_WITH_US, *command])
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(20)

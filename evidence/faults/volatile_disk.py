@@ -1,9 +1,9 @@
 """A disk with a volatile write cache, as a plugin of nbdkit's: ``nbdkit python volatile_disk.py``.
 
 Parameters: ``image``, the file with the disk's contents, and ``fuse``, a file that may appear while
-the disk is in use. It holds a number: so many writes later the power goes. From then on every
-request fails, and the image is what a cut leaves behind: all that was flushed, or written with FUA;
-of each other block the old or the new contents, by chance (the specification of the NBD protocol,
+the disk is in use. Within ``MOST_WRITES`` after it the power goes: the fuse is removed, and every
+request fails. The image is what a cut leaves behind: all that was flushed, or written with FUA; of
+each other block the old or the new contents, by chance (the specification of the NBD protocol,
 "Ordering of messages and writes", promises no more).
 
 nbdkit runs this file with the Python it was built for, so nothing of this project is imported.
@@ -18,13 +18,13 @@ import nbdkit
 API_VERSION = 2
 #: The sector size of the disk in bytes: what a write is never torn within.
 BLOCK = 4096
+MOST_WRITES = 300
 
 paths = {}
 image = -1
 #: What the blocks had in them that were written since the last flush, by number.
 flushed = {}
-writes_left = None
-power = True
+writes_left = random.randint(1, MOST_WRITES)
 
 
 def config(key, value):
@@ -54,6 +54,7 @@ def pread(handle, buffer, offset, flags):
 
 
 def pwrite(handle, buffer, offset, flags):
+    global writes_left
     check_power()
     blocks = range(offset // BLOCK, (offset + len(buffer) - 1) // BLOCK + 1)
     for number in blocks:
@@ -63,7 +64,12 @@ def pwrite(handle, buffer, offset, flags):
     if flags & nbdkit.FLAG_FUA:
         for number in blocks:
             flushed.pop(number)
-    burn()
+    writes_left -= os.path.exists(paths["fuse"])
+    if writes_left == 0:
+        for number, old in flushed.items():
+            if random.random() < 0.5:
+                os.pwrite(image, old, number * BLOCK)
+        os.unlink(paths["fuse"])
 
 
 def flush(handle, flags):
@@ -72,25 +78,6 @@ def flush(handle, flags):
 
 
 def check_power():
-    if not power:
+    if writes_left == 0:
         nbdkit.set_error(errno.EIO)
         raise OSError(errno.EIO, "the power has gone")
-
-
-def burn():
-    """Count a write; cut the power if it was the last one."""
-    global writes_left, power
-    if writes_left is None and os.path.exists(paths["fuse"]):
-        with os.fdopen(os.open(paths["fuse"], os.O_RDONLY)) as file:
-            writes_left = int(file.read())
-    if writes_left is None:
-        return
-    writes_left -= 1
-    if writes_left <= 0:
-        power = False
-        burning = paths["fuse"] + ".burning"
-        os.rename(paths["fuse"], burning)
-        for number, old in flushed.items():
-            if random.random() < 0.5:
-                os.pwrite(image, old, number * BLOCK)
-        os.unlink(burning)

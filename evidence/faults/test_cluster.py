@@ -1,60 +1,84 @@
-"""Two servers on two mounts of one replicated volume, while bricks and a mount are killed."""
+"""Two servers on two mounts of one replicated volume, while bricks and a mount are killed.
 
+GlusterFS as docs/deployment.md sets it up, in a network namespace of its own with an address
+reserved for documentation (RFC 5737), since it refuses loopback.
+"""
+
+import os
+import re
+import signal
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
-import pytest
-from support import Server, wait_until
+from support import ROOT, Server, wait_until
 
-from .cluster import Cluster
-from .ledger import Client, Ledger, inspect
-from .test_kills import load
+from .ledger import Client, Ledger, inspect, load
+from .mounts import run
 
-SIZES = {2_000: 70, 300_000: 20, 5_000_000: 10}
-
-
-@pytest.fixture
-def cluster(tmp_path):
-    with Cluster(tmp_path / "cluster") as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def servers(cluster, tmp_path):
-    servers = [Server(point / "data") for point in cluster.mounts]
-    for number, server in enumerate(servers):
-        server.log_path = tmp_path / f"log-{number}"
-        server.start()
-    yield servers
-    for server in servers:
-        server.kill()
+ADDRESS = "192.0.2.1"
+NAMESPACE = f"backup-cluster-{os.getpid()}"
+DOCS = (ROOT / "docs" / "deployment.md").read_text()
+RECIPE = re.search(r"```sh\n(gluster volume create.*?)(mount .*?)```", DOCS, re.DOTALL)
+VOLFILE = """volume management
+    type mgmt/glusterd
+    option working-directory {}
+    option transport-type socket
+end-volume
+"""
 
 
-def test_bricks_and_a_mount_that_die_under_load_lose_and_double_nothing(
-    cluster, servers, amount, figures
-):
-    ledger = Ledger(SIZES)
-    for brick in range(1 + amount.seconds // 60):
-        kill_a_brick_under_load(cluster, servers, ledger, brick % 3)
-        inspect(servers, ledger)
-    figures(ledger.table("bricks killed"))
-    assert ledger.failures() == {}, ledger.complaints
-    assert ledger.counts["acknowledged"] > 20
-    lose_a_mount_under_load(cluster, servers, ledger)
-    assert ledger.failures() == {}, ledger.complaints
+def inside(command: str) -> str:
+    return run("nsenter", f"--net=/run/netns/{NAMESPACE}", "bash", "-euc", command)
 
 
-def kill_a_brick_under_load(cluster: Cluster, servers: list[Server], ledger, brick: int) -> None:
-    """Kill a brick in the midst of a load, of which no request may fail; it comes back later."""
-    over = threading.Event()
-    with load(servers, ledger, over):
-        time.sleep(3)
-        cluster.kill_brick(brick)
-        ledger.counts["bricks killed"] += 1
-        time.sleep(8)  # longer than the volume waits for it
-        over.set()
-    cluster.heal()
+class Cluster:
+    """A volume of three bricks, and its mounts ``one`` and ``two``."""
+
+    def __init__(self, directory: Path, stack: ExitStack):
+        self.directory = directory
+        (directory / "state").mkdir(parents=True)
+        run("ip", "netns", "add", NAMESPACE)
+        stack.callback(run, "ip", "netns", "delete", NAMESPACE)
+        run("ip", "-n", NAMESPACE, "link", "set", "lo", "up")
+        run("ip", "-n", NAMESPACE, "addr", "add", f"{ADDRESS}/32", "dev", "lo")
+        (directory / "glusterd.vol").write_text(VOLFILE.format(directory / "state"))
+        stack.callback(self.kill, "")
+        inside(f"cd {directory}; glusterd -f $PWD/glusterd.vol -p $PWD/pid -l $PWD/log")
+        wait_until(self._answers, pause=0.1)
+        make, mount = RECIPE.groups()
+        for number, name in enumerate(("one", "two", "three")):
+            make = make.replace(f"{name}:/brick", f"{ADDRESS}:{directory}/brick-{number}")
+        inside(re.sub("(create .*)", r"\1 force", make))
+        stack.callback(inside, "gluster --mode=script volume stop backups force")
+        inside("gluster volume set backups network.ping-timeout 5")
+        self.mounts = [directory / "one", directory / "two"]
+        for point in self.mounts:
+            point.mkdir()
+            where = mount.replace("one:/", f"{ADDRESS}:/").replace("/mnt/shared", str(point))
+            inside(where)
+            stack.callback(run, "umount", "--lazy", point)
+
+    def _answers(self) -> bool:
+        with suppress(AssertionError):
+            return bool(inside("gluster peer status"))
+        return False
+
+    def kill(self, what: str) -> None:
+        """Kill the processes whose command line names this cluster's directory and ``what``."""
+        for line in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                if f"{self.directory}/{what}".encode() in line.read_bytes():
+                    os.kill(int(line.parent.name), signal.SIGKILL)
+
+    def heal(self) -> None:
+        """Start the bricks that were killed, and wait until each has what it missed."""
+        inside("gluster volume start backups force")
+        wait_until(lambda: self._unhealed() == ["0"] * 3, 180, pause=0.5)
+
+    def _unhealed(self) -> list[str]:
+        return re.findall("entries: (.*)", inside("gluster volume heal backups info"))
 
 
 def says_unavailable(server: Server) -> bool:
@@ -63,18 +87,37 @@ def says_unavailable(server: Server) -> bool:
     return False
 
 
-def lose_a_mount_under_load(cluster: Cluster, servers: list[Server], ledger: Ledger) -> None:
-    """Kill the second server's mount; it has to say so, and the first one has to go on."""
-    over = threading.Event()
-    with load(servers, ledger, over, refusals=(503,)):
-        time.sleep(2)
-        cluster.kill_mount(cluster.mounts[1])
-        wait_until(lambda: says_unavailable(servers[1]))
-        time.sleep(1)
-        over.set()
-    servers[0].stop()
-    servers[0].start()  # which removes what the other one was writing
-    inspect(servers[:1], ledger)
-    client = Client(servers[:1], ledger, threading.Event())
-    assert client.send(ledger.new_upload()) == 201
-    client.connection.close()
+def test_bricks_and_a_mount_that_die_under_load_lose_and_double_nothing(tmp_path, amount, figures):
+    ledger = Ledger({2_000: 70, 300_000: 20, 5_000_000: 10})
+    with ExitStack() as stack:
+        cluster = Cluster(tmp_path / "cluster", stack)
+        servers = [Server(point / "data") for point in cluster.mounts]
+        for server in servers:
+            server.log_path = tmp_path / f"log-{server.port}"
+            server.start()
+            stack.callback(server.kill)
+        for brick in range(1 + amount.seconds // 60):
+            with load(servers, ledger):  # of which no request may fail
+                time.sleep(3)
+                cluster.kill(f"brick-{brick % 3}")
+                ledger.counts["bricks killed"] += 1
+                time.sleep(8)  # longer than the volume waits for it
+            cluster.heal()
+            inspect(servers, ledger)
+        figures(ledger.table("bricks killed"))
+        assert ledger.failures() == {}, ledger.complaints
+        assert ledger.counts["acknowledged"] > 20
+
+        # The second server has to say that its mount is gone, and the first one to go on.
+        with load(servers, ledger, refusals=(503,)):
+            time.sleep(2)
+            cluster.kill("two")
+            wait_until(lambda: says_unavailable(servers[1]))
+            time.sleep(1)
+        servers[0].stop()
+        servers[0].start()  # which removes what the other one was writing
+        inspect(servers[:1], ledger)
+        client = Client(servers[:1], ledger, threading.Event())
+        client.send(ledger.new_upload())
+        client.connection.close()
+        assert ledger.failures() == {}, ledger.complaints

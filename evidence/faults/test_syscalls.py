@@ -8,28 +8,28 @@ Not made to fail: ``close``, whose descriptor strace would leave open, which Lin
 ``mmap``, whose calls the memory allocator makes uncountable; calls that cannot fail on a file.
 """
 
-import http.client
 import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
-import tempfile
+from collections import Counter
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from support import Answer, Server, assert_error, backups_in, strays_in
+from support import Server, assert_error, backups_in, strays_in, wait_until
 
-from .tracing import Call, answering_thread, calls, traced
-
-FULL = ("ENOSPC", "EDQUOT")
+#: What a call that makes a file or a directory may fail with, then the others by their names.
 CREATING = ("EMFILE", "ENOSPC", "EIO")
 ERRORS = {
     "openat": ("EMFILE", "EIO"),
     "write": ("ENOSPC", "EDQUOT", "EIO"),
     "pwrite64": ("ENOSPC", "EIO"),
-    "fsync": ("EIO", "ENOSPC"),
+    "fsync": ("ENOSPC", "EIO"),
     "link": ("ENOSPC", "EIO"),
     "symlink": ("ENOSPC", "EIO"),
     "flock": ("ENOLCK",),
@@ -51,70 +51,103 @@ class Kind(NamedTuple):
     path: str
     body: bytes = b""
     atoms: bytes | None = None
-
-    @property
-    def changes(self) -> bool:
-        return self.atoms is not None or self.method == "DELETE"
+    order: tuple[str, ...] = ("answer",)
 
 
 def record(slug: str, size: int) -> bytes:
     return b'{"slug":"%s","pad":"%s"}' % (slug.encode(), b"x" * size)
 
 
-def upload(size: int, query: str = "") -> Kind:
-    atoms = b"[%s]" % record("new", size)
-    return Kind("POST", "/api/backup" + query, b'{"atoms":%s}' % atoms, atoms)
-
-
-def change(base: str, query: str) -> Kind:
-    body = b'{"atoms":{"put":[%s]}}' % record("new", 2000)
-    atoms = b"[%s,%s]" % (record("old", SEEDS[base]), record("new", 2000))
-    return Kind("POST", f"/api/backup?base={{{base}}}{query}", body, atoms)
-
-
 SEEDS = {"small": 2000, "large": 150_000}
+SYNCED = ("write", "sync the bytes", "name", "sync the directory", "answer")
+SYNCED_KEY = (*SYNCED[:2], "key", "sync the keys", *SYNCED[2:])
+DELETED = ("remove the name", "sync the directory", "answer")
+
+
+def upload(size: int, query: str = "", order: tuple[str, ...] = SYNCED) -> Kind:
+    atoms = b"[%s]" % record("new", size)
+    return Kind("POST", "/api/backup" + query, b'{"atoms":%s}' % atoms, atoms, order)
+
+
+def change(base: str, query: str = "", order: tuple[str, ...] = SYNCED) -> Kind:
+    new = record("new", 2000)
+    atoms, path = b"[%s,%s]" % (record("old", SEEDS[base]), new), f"?base={{{base}}}{query}"
+    return Kind("POST", f"/api/backup{path}", b'{"atoms":{"put":[%s]}}' % new, atoms, order)
+
+
 KINDS = {
-    "change with a key": change("small", f"&key={KEY}"),
-    "deletion": Kind("DELETE", "/api/backup/{small}"),
+    "change with a key": change("small", f"&key={KEY}", SYNCED_KEY),
+    "deletion": Kind("DELETE", "/api/backup/{small}", order=DELETED),
     "upload": upload(2000),
-    "upload with a key": upload(2000, f"?key={KEY}"),
+    "upload with a key": upload(2000, f"?key={KEY}", SYNCED_KEY),
     "large upload": upload(1_050_000),
-    "change of a large base": change("large", ""),
+    "change of a large base": change("large"),
     "read": Kind("GET", "/api/backup/{small}"),
     "restore": Kind("POST", "/api/restore", b'{"backupId":"{large}","items":["atoms"]}'),
     "list": Kind("GET", "/api/backup/list"),
     "latest": Kind("GET", "/api/backup/latest"),
 }
+#: Of the others the short form looks at the order of the calls alone.
 SHORT = ("change with a key", "deletion")
 
 
-def kinds(*names: str) -> list:
-    marks = {name: [] if name in SHORT else [pytest.mark.long] for name in names}
-    return [pytest.param(KINDS[name], id=name, marks=marks[name]) for name in names]
+class Call(NamedTuple):
+    """The ``nth`` call of this name by the thread that answers, counted from 1."""
+
+    name: str
+    nth: int
+    text: str
 
 
 class Bench:
-    """A server on a copy of a directory with two backups, of which the small one has a key."""
+    """A server on a directory with two backups, of which the small one has a key."""
 
-    def __init__(self, directory: Path, ids: dict[str, str], kind: Kind):
-        self.log = directory / "strace.log"
-        self.server = Server(directory / "data", ONE_THREAD, WEB_CONCURRENCY="1").start()
-        self.kept = backups_in(directory / "data")
-        self.kind, self.path, self.body = kind, kind.path.format_map(ids), kind.body
+    def __init__(self, data_dir: Path, ids: dict[str, str], kind: Kind):
+        self.log = data_dir.with_name("strace.log")
+        self.server = Server(data_dir, ONE_THREAD, WEB_CONCURRENCY="1").start()
+        self.kept = backups_in(data_dir)
+        self.method, self.path, self.atoms = kind.method, kind.path.format_map(ids), kind.atoms
         self.body = kind.body.replace(b"{large}", ids["large"].encode())
+        self.changes = kind.atoms is not None or kind.method == "DELETE"
         self.may_be_repeated = KEY in self.path or kind.method == "DELETE"
 
-    def send(self) -> Answer | None:
+    def send(self):
         """Send the request; None if no whole answer came."""
         headers = {"Content_Type": "application/json"} if self.body else {}
         try:
-            return self.server.request(self.kind.method, self.path, self.body, **headers)
-        except (OSError, http.client.HTTPException):
+            return self.server.request(self.method, self.path, self.body, **headers)
+        except (OSError, HTTPException):
             return None
 
-    def send_traced(self, *options: str, dies: bool = False) -> Answer | None:
-        with traced(answering_thread(self.server), self.log, *options, dies=dies):
-            return self.send()
+    def send_traced(self, *options: str, dies: bool = False):
+        """Send it, while the only thread that answers is traced."""
+        wait_until(lambda: len(self.server.pids()) == 2)
+        worker = self.server.pids()[1]
+        wait_until(lambda: len(os.listdir(f"/proc/{worker}/task")) == 2)
+        (thread,) = {*os.listdir(f"/proc/{worker}/task")} - {str(worker)}
+        # What it does after an answer was sent is of the request before.
+        wait_until(lambda: "futex" in Path(f"/proc/{worker}/task/{thread}/wchan").read_text())
+        command = ["strace", "-y", "-s", "200", "-o", self.log, *options, "-p", thread]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
+            try:
+                assert "attached" in strace.stderr.readline()
+                answer = self.send()
+                if not dies:
+                    strace.send_signal(signal.SIGINT)
+                strace.communicate(timeout=10)
+            finally:
+                strace.kill()
+        return answer
+
+    def calls(self) -> list[Call]:
+        """Return what the thread did until it sent a good answer."""
+        counts, found = Counter(), []
+        for name, text in re.findall(r"^([a-z0-9_]+)\((.*)", self.log.read_text(), re.MULTILINE):
+            counts[name] += 1
+            found.append(Call(name, counts[name], text))
+            if '"HTTP/1.1 20' in text:
+                return found
+        raise AssertionError("no good answer was sent")
 
     def is_done(self) -> bool:
         """Tell whether what was asked for is done; check that nothing else has changed."""
@@ -123,22 +156,57 @@ class Bench:
         if not changed:
             return False
         (name,) = changed
-        if self.kind.method == "DELETE":
+        if self.method == "DELETE":
             return name[7:-5] in self.path and name not in now
         asked = {"backupId": name[7:-5], "items": ["atoms"]}
         part = self.server.post("/api/restore", asked).body
-        assert part.endswith(b'"data":{"atoms":%s}}' % self.kind.atoms)
+        assert part.endswith(b'"data":{"atoms":%s}}' % self.atoms)
         assert name[7:-5] in self.server.listed()
         return name not in self.kept
 
     def check_again(self, was_done: bool, good: bytes) -> None:
         """Check that the same request succeeds without a restart, and is done once."""
-        if not self.kind.changes:
+        if not self.changes:
             assert self.send().body == good
         elif not was_done or self.may_be_repeated:
-            first, repeated = (200, 404) if self.kind.method == "DELETE" else (201, 200)
+            first, repeated = (200, 404) if self.method == "DELETE" else (201, 200)
             assert self.send().status == (repeated if was_done else first)
             assert self.is_done()
+
+    def fail(self, call: Call, error: str, good: bytes) -> None:
+        inject = f"inject={call.name}:error={error}:when={call.nth}"
+        answer = self.send_traced("-e", f"trace={call.name}", "-e", inject)
+        hit = [line for line in self.log.read_text().splitlines() if "(INJECTED)" in line]
+        assert [line for line in hit if str(self.server.data_dir) in line] == hit != []
+        left = strays_in(self.server.data_dir)
+        assert len(left) == (call.name.startswith("unlink") and ".upload-" in call.text)
+        for name in left:  # whose removal has failed
+            os.unlink(self.server.data_dir / name)
+        done = self.is_done()
+        if answer is None:
+            assert not self.changes, "no answer"
+        elif answer.status == 409:
+            assert_error(answer, 409)
+            assert "base=" in self.path
+            assert "/backup-" in call.text
+        elif answer.status >= 400:
+            assert_error(answer, 507 if error in ("ENOSPC", "EDQUOT") else 503)
+            assert not done or self.may_be_repeated
+        elif self.changes:
+            assert done
+        elif answer.body != good:  # a file that cannot be read is left out
+            assert (error, self.path[-5:]) in (("EIO", "/list"), ("EIO", "atest"))
+            assert "backup-" in call.text
+        self.check_again(done, good)
+
+    def kill(self, call: Call) -> None:
+        inject = f"inject={call.name}:signal=SIGKILL:when={call.nth}"
+        assert self.send_traced("-e", f"trace={call.name}", "-e", inject, dies=True) is None
+        assert "killed by SIGKILL" in self.log.read_text()
+        self.server.kill()
+        self.server.start()
+        assert strays_in(self.server.data_dir) == []
+        self.check_again(self.is_done(), b"")
 
 
 @pytest.fixture(scope="module")
@@ -153,98 +221,50 @@ def seeds(tmp_path_factory):
     return server.data_dir, ids
 
 
-@pytest.fixture
-def bench(seeds, tmp_path):
-    """Make benches, each for a block."""
+@pytest.mark.parametrize("name", KINDS)
+def test_a_call_that_fails_is_an_answer_and_a_kill_at_any_leaves_all_or_nothing(
+    seeds, tmp_path, name, amount, figures, subtests
+):
+    kind, (seed, ids) = KINDS[name], seeds
 
     @contextmanager
-    def make(kind: Kind):
-        directory = Path(tempfile.mkdtemp(dir=tmp_path))
-        shutil.copytree(seeds[0], directory / "data", symlinks=True)
-        bench = Bench(directory, seeds[1], kind)
+    def bench():
+        data_dir = shutil.copytree(seed, tmp_path / "one" / "data", symlinks=True)
+        one = Bench(data_dir, ids, kind)
         try:
-            yield bench
+            yield one
         finally:
-            bench.server.kill()
-            shutil.rmtree(directory)
+            one.server.kill()
+            shutil.rmtree(tmp_path / "one")
 
-    return make
-
-
-def good_request(bench, kind: Kind, everything: bool) -> tuple[bytes, list[Call]]:
-    """Return the answer to a request when nothing fails, and its calls that may fail.
-
-    In the short form only the first of each name, and what is synced.
-    """
-    with bench(kind) as one:
+    with bench() as one:
         answer = one.send_traced()
         assert answer.status in (200, 201)
-        assert one.is_done() == kind.changes
+        assert one.is_done() == one.changes
+        found = one.calls()
+        assert order_of(found, one.server.data_dir) == kind.order
         inside = re.compile(re.escape(str(one.server.data_dir)) + r'[/">]')
-        found = [call for call in calls(one.log, '"HTTP/1.1 20') if inside.search(call.text)]
-    can_fail = [call for call in found if call.name not in CANNOT_FAIL]
-    return answer.body, [
-        call for call in can_fail if everything or call.nth == 1 or call.name == "fsync"
-    ]
-
-
-@pytest.mark.parametrize("kind", kinds(*KINDS))
-def test_a_system_call_that_fails_is_an_answer_and_leaves_nothing_behind(
-    bench, kind, amount, figures, subtests
-):
-    good, found = good_request(bench, kind, amount.long)
+    faults = 0
     for call in found:
-        creating = "O_CREAT" in call.text or "O_TMPFILE" in call.text
-        errors = CREATING if creating else ERRORS.get(call.name.removesuffix("at"), ("EIO",))
+        if call.name in CANNOT_FAIL or not inside.search(call.text):
+            continue
+        # The short form takes the first call of each name, and what is synced.
+        if not amount.long and (name not in SHORT or (call.nth > 1 and call.name != "fsync")):
+            continue
+        creates = re.search("O_CREAT|O_TMPFILE", call.text)
+        errors = CREATING if creates else ERRORS.get(call.name.removesuffix("at"), ("EIO",))
         for error in errors if amount.long else errors[-1:]:
-            with subtests.test(f"{error} at {call}"), bench(kind) as one:
-                check_failing(one, call, error, good)
-    figures(f"{len(found)} system calls")
+            faults += 1
+            with subtests.test(f"{error} at {call}"), bench() as one:
+                one.fail(call, error, answer.body)
+        if one.changes:
+            faults += 1
+            with subtests.test(f"killed at {call}"), bench() as one:
+                one.kill(call)
+    figures(f"{faults} faults")
 
 
-def check_failing(bench: Bench, call: Call, error: str, good: bytes) -> None:
-    inject = f"inject={call.name}:error={error}:when={call.nth}"
-    answer = bench.send_traced("-e", f"trace={call.name}", "-e", inject)
-    hit = [line for line in bench.log.read_text().splitlines() if "(INJECTED)" in line]
-    assert [line for line in hit if str(bench.server.data_dir) in line] == hit != []
-    left = strays_in(bench.server.data_dir)
-    assert len(left) == (call.name.startswith("unlink") and ".upload-" in call.text)
-    for name in left:  # whose removal has failed
-        os.unlink(bench.server.data_dir / name)
-    done = bench.is_done()
-    if answer is None:
-        assert not bench.kind.changes, "no answer"
-    elif answer.status >= 400:
-        is_of_base = "base=" in bench.path and "/backup-" in call.text
-        assert_error(answer, 507 if error in FULL else 409 if answer.status == 409 else 503)
-        assert answer.status != 409 or is_of_base
-        assert not done or bench.may_be_repeated
-    elif bench.kind.changes:
-        assert done
-    elif answer.body != good:  # a file that cannot be read is left out
-        assert error == "EIO"
-        assert "backup-" in call.text
-        assert bench.path.endswith(("/list", "/latest"))
-    bench.check_again(done, good)
-
-
-@pytest.mark.parametrize("kind", kinds(*[name for name in KINDS if KINDS[name].changes]))
-def test_a_server_killed_at_any_system_call_leaves_all_or_nothing(
-    bench, kind, amount, figures, subtests
-):
-    _, found = good_request(bench, kind, amount.long)
-    for call in found:
-        with subtests.test(f"killed at {call}"), bench(kind) as one:
-            inject = f"inject={call.name}:signal=SIGKILL:when={call.nth}"
-            assert one.send_traced("-e", f"trace={call.name}", "-e", inject, dies=True) is None
-            assert "killed by SIGKILL" in one.log.read_text()
-            one.server.kill()
-            one.server.start()
-            assert strays_in(one.server.data_dir) == []
-            one.check_again(one.is_done(), b"")
-    figures(f"{len(found)} system calls")
-
-
+#: By the name of a call and what it is called with.
 ORDER = {
     "key": (r"symlink(at)?", r"\.keys"),
     "sync the keys": (r"fsync", r"^\d+<DATA/\.keys>\)"),
@@ -257,59 +277,12 @@ ORDER = {
 }
 
 
-def order_of(bench: Bench) -> list[str]:
+def order_of(calls: list[Call], data_dir: Path) -> tuple[str, ...]:
     """Return what happened in which order, each thing where it happened last."""
     found = []
-    for call in calls(bench.log, '"HTTP/1.1 20'):
+    for call in calls:
         for what, (name, pattern) in ORDER.items():
-            pattern = pattern.replace("DATA", re.escape(str(bench.server.data_dir)))
+            pattern = pattern.replace("DATA", re.escape(str(data_dir)))
             if re.fullmatch(name, call.name) and re.search(pattern, call.text):
                 found = [*(other for other in found if other != what), what]
-    return found
-
-
-STORED = ["name", "sync the directory", "answer"]
-WRITTEN = ["write", "sync the bytes"]
-ORDERS = {
-    "upload": [*WRITTEN, *STORED],
-    "large upload": [*WRITTEN, *STORED],
-    "upload with a key": [*WRITTEN, "key", "sync the keys", *STORED],
-    "change with a key": [*WRITTEN, "key", "sync the keys", *STORED],
-    "deletion": ["remove the name", "sync the directory", "answer"],
-}
-
-
-@pytest.mark.parametrize("name", ORDERS)
-def test_what_is_answered_was_synced_before_and_the_key_before_the_name(bench, name):
-    with bench(KINDS[name]) as one:
-        one.send_traced()
-        assert order_of(one) == ORDERS[name]
-
-
-def test_directories_that_are_made_are_synced_into_those_above(tmp_path):
-    log = tmp_path / "log"
-    watch = ["strace", "-D", "-f", "-y", "-e", "trace=mkdir,mkdirat,fsync", "-o", str(log)]
-    data_dir = tmp_path / "parent" / "data"
-    server = Server(data_dir, command=[*watch, sys.executable, "-m", "backup_server"])
-    server.log_path = tmp_path / "server.log"
-    server.start().stop()
-    found = re.findall(
-        r'(mkdir|fsync)(?:at)?\((?:AT_FDCWD<.*?>, |\d+<.*?>, )?[^/]*(/.*?)[>"]', log.read_text()
-    )
-    ours = [(name, path) for name, path in found if path.startswith(str(tmp_path))]
-    made = [("mkdir", str(data_dir.parent)), ("fsync", str(tmp_path))]
-    assert ours[:4] == [*made, ("mkdir", str(data_dir)), ("fsync", str(data_dir.parent))]
-
-
-@pytest.mark.parametrize("call", ["link", "symlink"])
-def test_a_file_system_that_lacks_links_is_said_to_be_unfit_at_once(start_server, tmp_path, call):
-    """FAT has no hard links, CIFS may have hard and no symbolic ones."""
-    names = f"{call},{call}at"
-    inject = ["-e", f"trace={names}", "-e", f"inject={names}:error=EPERM"]
-    watch = ["strace", "-D", "-f", *inject, "-o", str(tmp_path / "log")]
-    server = start_server(command=[*watch, sys.executable, "-m", "backup_server"])
-    answer = server.get("/api/health")
-    assert (answer.status, answer.json["status"]) == (503, "unavailable")
-    assert {"link": "hard links", "symlink": "symbolic links"}[call] in answer.json["error"]
-    assert_error(server.post(f"/api/backup?key={KEY}", {}), 503)
-    assert server.listed() == []
+    return tuple(found)

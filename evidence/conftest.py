@@ -1,4 +1,4 @@
-"""What the evidence needs, how much of it there is, and its figures after the run.
+"""What the evidence needs, and how much of it there is.
 
 What a selected test needs and the machine lacks ends the run at once, with the whole list.
 """
@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from faults.mounts import keep_mounts_private
@@ -19,7 +20,6 @@ HERE = Path(__file__).parent
 FAULTS = """strace mount mkfs.ext4 mkfs.xfs mkfs.btrfs btrfs losetup nbdkit nbdfuse fusermount3
 glusterd gluster ip nsenter setpriv"""
 TOOLS = {"faults": FAULTS.split(), "walk": ["chromium", "nginx", "node", "npm"]}
-AS_ROOT = {"faults"}
 #: How much is done by each test, in the short form and in the long one.
 AMOUNTS = {
     "kills": (10, 1000, "kills of the whole server"),
@@ -39,33 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(f"--{name}", type=int, help=f"{what}: {short}, or {long} with --long")
 
 
-class Amount:
-    """How much to do: one attribute for each of ``AMOUNTS``, and ``long``."""
-
-    def __init__(self, config: pytest.Config):
-        self.long = config.getoption("long")
-        for name, (short, long, _) in AMOUNTS.items():
-            given = config.getoption(name)
-            setattr(self, name, given or (long if self.long else short))
-
-
 @pytest.fixture(scope="session")
-def amount(request) -> Amount:
-    return Amount(request.config)
-
-
-@pytest.fixture
-def figures(record_property):
-    """Take a text that is printed after the run, whatever became of the test."""
-    return lambda text: record_property("figures", text)
-
-
-def pytest_terminal_summary(terminalreporter) -> None:
-    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
-        texts = [text for name, text in report.user_properties if name == "figures"]
-        if texts and report.when == "call":
-            terminalreporter.section(report.nodeid.rpartition("::")[2])
-            terminalreporter.write_line("\n".join(texts))
+def amount(request) -> SimpleNamespace:
+    """How much to do: one attribute for each of ``AMOUNTS``, and ``long``."""
+    option = request.config.getoption
+    amounts = {name: option(name) or form[option("long")] for name, form in AMOUNTS.items()}
+    return SimpleNamespace(long=option("long"), **amounts)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -89,9 +68,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     }
     needed = {tool for place in places for tool in TOOLS.get(place, [])}
     missing = sorted(tool for tool in needed if not shutil.which(tool))
-    if places & AS_ROOT and os.geteuid():
+    if "faults" in places and os.geteuid():
         missing.append("root")
     if missing:
         pytest.exit(f"missing: {', '.join(missing)}; see evidence/README.md", returncode=1)
-    if places & AS_ROOT:
+    if "faults" in places:
         keep_mounts_private()

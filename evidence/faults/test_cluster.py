@@ -87,7 +87,7 @@ def says_unavailable(server: Server) -> bool:
     return False
 
 
-def test_bricks_and_a_mount_that_die_under_load_lose_and_double_nothing(tmp_path, amount, figures):
+def test_bricks_and_a_mount_that_die_under_load_lose_and_double_nothing(tmp_path, amount):
     ledger = Ledger({2_000: 70, 300_000: 20, 5_000_000: 10})
     with ExitStack() as stack:
         cluster = Cluster(tmp_path / "cluster", stack)
@@ -104,7 +104,7 @@ def test_bricks_and_a_mount_that_die_under_load_lose_and_double_nothing(tmp_path
                 time.sleep(8)  # longer than the volume waits for it
             cluster.heal()
             inspect(servers, ledger)
-        figures(ledger.table("bricks killed"))
+        print(ledger.table("bricks killed"))
         assert ledger.failures() == {}, ledger.complaints
         assert ledger.counts["acknowledged"] > 20
 

@@ -16,7 +16,7 @@ from .ledger import FAILURES, Client, Ledger, inspect, load
 from .mounts import mounted
 
 
-def test_no_kill_of_the_server_loses_halves_doubles_or_revives_a_backup(tmp_path, amount, figures):
+def test_no_kill_of_the_server_loses_halves_doubles_or_revives_a_backup(tmp_path, amount):
     ledger = Ledger()
     for done in range(amount.kills + 1):
         server = Server(tmp_path / "data", WEB_CONCURRENCY=str(1 + done % 2)).start()
@@ -33,14 +33,14 @@ def test_no_kill_of_the_server_loses_halves_doubles_or_revives_a_backup(tmp_path
             ledger.complain("errors", server.log[-4000:])
         server.log_path.unlink()
         ledger.counts["kills"] += 1
-    figures(ledger.table("kills"))
+    print(ledger.table("kills"))
     assert ledger.failures() == {}, ledger.complaints
     assert ledger.counts["acknowledged"] > 20
     assert all(ledger.counts[name] for name in ("changes", "deleted", "retried"))
 
 
 def test_nothing_is_lost_on_a_full_disk_under_two_servers_whose_workers_are_killed(
-    tmp_path, amount, figures
+    tmp_path, amount
 ):
     ledger, refusals = Ledger({2_000: 1, 60_000: 1, 1_500_000: 1}), (503, 507)
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=12m,mode=0700", "none") as disk:
@@ -62,7 +62,7 @@ def test_nothing_is_lost_on_a_full_disk_under_two_servers_whose_workers_are_kill
         inspect(servers, ledger, refusals)
         for server in servers:
             server.kill()
-    figures(ledger.table("workers killed on a full disk"))
+    print(ledger.table("workers killed on a full disk"))
     assert ledger.failures() == {}, ledger.complaints
     assert ledger.counts["acknowledged"] > 20
     assert any(one.state == "refused" for one in ledger.uploads.values()), "it was never full"

@@ -104,9 +104,9 @@ def cut_power(file_system: str, cuts: int, command: list[str] = SYNCED) -> Ledge
     "file_system",
     [pytest.param(name, marks=[pytest.mark.long] * (name != "ext4")) for name in FILE_SYSTEMS],
 )
-def test_no_power_cut_loses_halves_doubles_or_revives_a_backup(file_system, amount, figures):
+def test_no_power_cut_loses_halves_doubles_or_revives_a_backup(file_system, amount):
     ledger = cut_power(file_system, amount.cuts)
-    figures(f"{file_system}\n{ledger.table('power cuts')}")
+    print(f"{file_system}\n{ledger.table('power cuts')}")
     assert ledger.failures() == {}, ledger.complaints
     assert ledger.counts["acknowledged"] > 5
 

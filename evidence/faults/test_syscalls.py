@@ -23,6 +23,7 @@ from typing import NamedTuple
 import pytest
 from support import Server, assert_error, backups_in, strays_in, wait_until
 
+FULL = ("ENOSPC", "EDQUOT")
 #: What a call that makes a file or a directory may fail with, then the others by their names.
 CREATING = ("EMFILE", "ENOSPC", "EIO")
 ERRORS = {
@@ -164,49 +165,41 @@ class Bench:
         assert name[7:-5] in self.server.listed()
         return name not in self.kept
 
-    def check_again(self, was_done: bool, good: bytes) -> None:
-        """Check that the same request succeeds without a restart, and is done once."""
-        if not self.changes:
-            assert self.send().body == good
-        elif not was_done or self.may_be_repeated:
-            first, repeated = (200, 404) if self.method == "DELETE" else (201, 200)
-            assert self.send().status == (repeated if was_done else first)
-            assert self.is_done()
-
-    def fail(self, call: Call, error: str, good: bytes) -> None:
-        inject = f"inject={call.name}:error={error}:when={call.nth}"
-        answer = self.send_traced("-e", f"trace={call.name}", "-e", inject)
-        hit = [line for line in self.log.read_text().splitlines() if "(INJECTED)" in line]
-        assert [line for line in hit if str(self.server.data_dir) in line] == hit != []
-        left = strays_in(self.server.data_dir)
-        assert len(left) == (call.name.startswith("unlink") and ".upload-" in call.text)
-        for name in left:  # whose removal has failed
-            os.unlink(self.server.data_dir / name)
+    def check(self, call: Call, fault: str, good: bytes) -> None:
+        """Let a call fail, or the server be killed at it, and check what became of the request."""
+        dies, data_dir = fault == "SIGKILL", self.server.data_dir
+        inject = f"inject={call.name}:{'signal' if dies else 'error'}={fault}:when={call.nth}"
+        answer = self.send_traced("-e", f"trace={call.name}", "-e", inject, dies=dies)
+        found = re.findall(r".*\(INJECTED\).*|.*killed by SIGKILL.*", self.log.read_text())
+        assert found
+        assert dies or all(str(data_dir) in line for line in found)
+        if dies:
+            assert answer is None
+            self.server.kill()
+            self.server.start()
+        left = strays_in(data_dir)
+        removing = call.name.startswith("unlink") and ".upload-" in call.text
+        assert len(left) == (removing and not dies)
+        for name in left:
+            os.unlink(data_dir / name)
         done = self.is_done()
         if answer is None:
-            assert not self.changes, "no answer"
-        elif answer.status == 409:
-            assert_error(answer, 409)
-            assert "base=" in self.path
-            assert "/backup-" in call.text
+            assert dies or not self.changes
         elif answer.status >= 400:
-            assert_error(answer, 507 if error in ("ENOSPC", "EDQUOT") else 503)
+            conflicts = answer.status == 409 and "base=" in self.path and "/backup-" in call.text
+            assert_error(answer, 507 if fault in FULL else 409 if conflicts else 503)
             assert not done or self.may_be_repeated
         elif self.changes:
             assert done
         elif answer.body != good:  # a file that cannot be read is left out
-            assert (error, self.path[-5:]) in (("EIO", "/list"), ("EIO", "atest"))
+            assert (fault, self.path[-5:]) in (("EIO", "/list"), ("EIO", "atest"))
             assert "backup-" in call.text
-        self.check_again(done, good)
-
-    def kill(self, call: Call) -> None:
-        inject = f"inject={call.name}:signal=SIGKILL:when={call.nth}"
-        assert self.send_traced("-e", f"trace={call.name}", "-e", inject, dies=True) is None
-        assert "killed by SIGKILL" in self.log.read_text()
-        self.server.kill()
-        self.server.start()
-        assert strays_in(self.server.data_dir) == []
-        self.check_again(self.is_done(), b"")
+        if not self.changes:
+            assert self.send().body == good
+        elif not done or self.may_be_repeated:  # the same succeeds, and is done once
+            first, repeated = (200, 404) if self.method == "DELETE" else (201, 200)
+            assert self.send().status == (repeated if done else first)
+            assert self.is_done()
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +216,7 @@ def seeds(tmp_path_factory):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_call_that_fails_is_an_answer_and_a_kill_at_any_leaves_all_or_nothing(
-    seeds, tmp_path, name, amount, figures, subtests
+    seeds, tmp_path, name, amount, subtests
 ):
     kind, (seed, ids) = KINDS[name], seeds
 
@@ -244,24 +237,20 @@ def test_a_call_that_fails_is_an_answer_and_a_kill_at_any_leaves_all_or_nothing(
         found = one.calls()
         assert order_of(found, one.server.data_dir) == kind.order
         inside = re.compile(re.escape(str(one.server.data_dir)) + r'[/">]')
-    faults = 0
+    faults = []
     for call in found:
         if call.name in CANNOT_FAIL or not inside.search(call.text):
             continue
         # The short form takes the first call of each name, and what is synced.
-        if not amount.long and (name not in SHORT or (call.nth > 1 and call.name != "fsync")):
-            continue
-        creates = re.search("O_CREAT|O_TMPFILE", call.text)
-        errors = CREATING if creates else ERRORS.get(call.name.removesuffix("at"), ("EIO",))
-        for error in errors if amount.long else errors[-1:]:
-            faults += 1
-            with subtests.test(f"{error} at {call}"), bench() as one:
-                one.fail(call, error, answer.body)
-        if one.changes:
-            faults += 1
-            with subtests.test(f"killed at {call}"), bench() as one:
-                one.kill(call)
-    figures(f"{faults} faults")
+        if amount.long or (name in SHORT and (call.nth == 1 or call.name == "fsync")):
+            creates = re.search("O_CREAT|O_TMPFILE", call.text)
+            errors = CREATING if creates else ERRORS.get(call.name.removesuffix("at"), ("EIO",))
+            chosen = [*(errors if amount.long else errors[-1:]), *["SIGKILL"] * one.changes]
+            faults += [(call, fault) for fault in chosen]
+    for call, fault in faults:
+        with subtests.test(f"{fault} at {call}"), bench() as one:
+            one.check(call, fault, answer.body)
+    print(f"{len(faults)} faults")
 
 
 #: By the name of a call and what it is called with.

@@ -18,7 +18,7 @@ import nbdkit
 API_VERSION = 2
 #: The sector size of the disk in bytes: what a write is never torn within.
 BLOCK = 4096
-MOST_WRITES = 300
+MOST_WRITES = 1000
 
 paths = {}
 image = -1

@@ -1,5 +1,6 @@
 """An owner's own site behind nginx, as Astro builds it, in a real Chromium with no setting."""
 
+import functools
 import http.server
 import shutil
 import threading
@@ -21,30 +22,27 @@ PAGE = """<!doctype html><title>EOE</title><link rel="icon" href="data:,">
   const add = (name, properties) => {
     document.body.append(Object.assign(document.createElement(name), properties));
   };
-  const message = (wanted) => new Promise((resolve) => {
+  const answered = (wanted) => new Promise((resolve) => {
     addEventListener('message', (event) => { if (event.data === wanted) resolve(true); });
   });
   const works = {
-    async 'inline styles and handlers'() {
+    'inline styles and handlers'() {
       const main = document.querySelector('main');
       main.click();
       return window.clicked && getComputedStyle(main).color === 'rgb(1, 2, 3)';
     },
-    async 'a sandboxed frame that runs code'() {
-      const answer = message('sandbox');
+    'a sandboxed frame that runs code'() {
       const code = "parent.postMessage(new Function('return `sandbox`')(), '*')";
       add('iframe', { sandbox: 'allow-scripts', srcdoc: `<script>${code}</` + 'script>' });
-      return answer;
+      return answered('sandbox');
     },
-    async 'a frame of another site'() {
-      const answer = message('another site');
+    'a frame of another site'() {
       add('iframe', { src: 'OTHER/frame.html' });
-      return answer;
+      return answered('another site');
     },
-    async 'a window of another site, which may answer'() {
-      const answer = message('a window');
+    'a window of another site, which may answer'() {
       window.open('OTHER/window.html');
-      return answer;
+      return answered('a window');
     },
     async 'a service worker'() {
       await navigator.serviceWorker.register('/sw.js');
@@ -53,37 +51,28 @@ PAGE = """<!doctype html><title>EOE</title><link rel="icon" href="data:,">
     async 'a recording of the microphone'() {
       const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
       const recorder = new MediaRecorder(stream);
-      const recorded = new Promise((resolve) => {
+      recorder.start(100);
+      return new Promise((resolve) => {
         recorder.ondataavailable = (event) => { if (event.data.size) resolve(true); };
       });
-      recorder.start(100);
-      return recorded;
     },
   };
 </script>"""
 
 OTHER = {
-    "/frame.html": "<script>parent.postMessage('another site', '*')</script>",
-    "/window.html": "<script>opener.postMessage('a window', '*')</script>",
-    "/empty.html": "<title>Another site</title><link rel=icon href='data:,'>",
+    "frame.html": "<script>parent.postMessage('another site', '*')</script>",
+    "window.html": "<script>opener.postMessage('a window', '*')</script>",
+    "empty.html": "<title>Another site</title><link rel=icon href='data:,'>",
 }
 
 
-class OtherSite(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(OTHER.get(self.path.partition("?")[0], "").encode())
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
-def other():
+def other(tmp_path):
     """Another site's address."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), OtherSite) as server:
+    for name, text in OTHER.items():
+        (tmp_path / name).write_text(text)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         yield f"http://other.test:{server.server_port}"
         server.shutdown()

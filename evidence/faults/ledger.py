@@ -36,7 +36,7 @@ MOST_BACKUPS, MOST_BYTES = 60, 250_000_000
 _PADDING = secrets.token_hex(max(SIZES) // 2).encode()
 _MARKER = re.compile(rb'"marker":"([0-9a-f]{32})"')
 _CHANGE = b'{"atoms":{"put":[{"slug":"it","marker":"%s"}]}}'
-_BODY = b'{"deviceId": "phone", "snapshots": [1.0, 1e400], "later": "\\ud83d", "atoms": %s}'
+_BODY = b'{"deviceId": "phone", "snapshots": [1.0, 1e400], "later":"\\ud83d", "atoms": %s}'
 _STORED = b'\n"data":{"atoms":%s,"compositions":[],"snapshots":[1.0, 1e400],"voiceNotes":[],'
 _STORED += b'"configOverrides":[],"later":"\\ud83d"}}\n'
 

@@ -1,8 +1,9 @@
 """HTTP written by hand on a socket, for what no well-behaved client library sends."""
 
-import re
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
+from email import message_from_bytes
 from http.client import HTTPResponse
 
 from support import Answer, Remote
@@ -33,12 +34,9 @@ def head(request_line: str, *lines: str) -> bytes:
 
 def receive(connection: socket.socket, method: str = "GET") -> Answer:
     """Read one answer; raise ConnectionError if the connection ends without one."""
-    response = HTTPResponse(connection, method=method)
-    try:
+    with HTTPResponse(connection, method=method) as response:
         response.begin()
         return Answer(response.status, response.headers, response.read())
-    finally:
-        response.close()
 
 
 def exchange(server: Remote, *parts: bytes, method: str = "GET") -> Answer:
@@ -63,12 +61,10 @@ def talk(port: int, data: bytes, half_close: bool = False) -> list[Answer]:
     """
     received = b""
     with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_SECONDS) as sock:
-        try:
+        with suppress(BrokenPipeError, ConnectionResetError):  # refused before all of it was sent
             sock.sendall(data)
             if half_close:
                 sock.shutdown(socket.SHUT_WR)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # refused before all of it was sent
         try:
             while more := sock.recv(65536):
                 received += more
@@ -85,18 +81,15 @@ def parse(received: bytes) -> list[Answer]:
     """Split what was received into answers; AssertionError if it is not made of whole ones."""
     answers = []
     while received:
-        # gunicorn's own refusals end their head with a lone line feed on Python 3.14, whose
-        # textwrap.dedent() takes the carriage return for indentation (RFC 9112, section 2.2).
-        head, *rest = re.split(rb"\r\n\r?\n", received, maxsplit=1)
-        assert rest, f"not a whole head: {head!r}"
-        received = rest[0]
-        first, *lines = head.decode("latin-1").split("\r\n")
-        version, status = first.split(" ")[:2]
-        assert version in ("HTTP/1.0", "HTTP/1.1"), first
-        headers = {line.partition(":")[0].title(): line.partition(":")[2].strip() for line in lines}
-        if status.startswith("1"):
+        text, end, received = received.partition(b"\r\n\r\n")
+        assert end, f"not a whole head: {text!r}"
+        first, _, lines = text.partition(b"\r\n")
+        version, status = first.split()[:2]
+        assert version in (b"HTTP/1.0", b"HTTP/1.1"), first
+        if status == b"100":
             continue
-        length = int(headers.get("Content-Length", 0)) if status not in ("204", "304") else 0
+        headers = message_from_bytes(lines)
+        length = 0 if status in (b"204", b"304") else int(headers.get("Content-Length", 0))
         assert len(received) >= length, f"{first}: {len(received)} of {length} bytes"
         answers.append(Answer(int(status), headers, received[:length]))
         received = received[length:]

@@ -1,7 +1,4 @@
-"""What all tests share: a real server process over real HTTP on a real directory.
-
-Fixtures live in the folders' conftest.py; what this file marks as one is imported there.
-"""
+"""What all tests share: the application in the process, or a real server over real HTTP."""
 
 import hashlib
 import json
@@ -14,8 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from http.client import HTTPConnection, HTTPMessage
+from contextlib import closing, contextmanager, suppress
+from email.message import Message
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,10 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def require_tool(name: str) -> str:
     """Return the path of a program; fail the test without it."""
-    path = shutil.which(name)
-    if path is None:
-        pytest.fail(f"{name} is not installed")
-    return path
+    return shutil.which(name) or pytest.fail(f"{name} is not installed")
 
 
 def free_port() -> int:
@@ -62,7 +57,7 @@ def wait_until(condition: Callable[[], Any], seconds: float = 20, pause: float =
 
 class Answer(NamedTuple):
     status: int
-    headers: Any  # an http.client.HTTPMessage: a mapping that ignores case
+    headers: Message
     body: bytes
 
     @property
@@ -77,7 +72,7 @@ class Api:
 
     def request(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Send one request; header names are written with underscores for hyphens."""
-        raise NotImplementedError
+        return self._send(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
 
     def get(self, path: str, **headers: str) -> Answer:
         return self.request("GET", path, **headers)
@@ -107,17 +102,14 @@ class Client(Api):
         settings = Settings.from_environ({"DATA_DIR": str(data_dir), **environ})
         self._client = create_app(settings).test_client()
 
-    def request(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        named.setdefault("Host", "localhost")
+    def _send(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Answer:
         # gunicorn says so of every body: it ends a chunked one, too.
         environ = {"wsgi.input_terminated": True}
-        if "Content-Length" in named:
-            environ["CONTENT_LENGTH"] = named["Content-Length"]
-        with self._client.open(
-            path, method=method, data=body, headers=named, environ_overrides=environ
-        ) as response:
-            received = HTTPMessage()
+        if "Content-Length" in headers:
+            environ["CONTENT_LENGTH"] = headers["Content-Length"]
+        sent = {"data": body, "headers": {"Host": "localhost"} | headers}
+        with self._client.open(path, method=method, environ_overrides=environ, **sent) as response:
+            received = Message()
             for name, value in response.headers:
                 received[name] = value
             return Answer(response.status_code, received, response.data)
@@ -132,15 +124,11 @@ class Remote(Api):
     def connect(self, timeout: float = 60) -> HTTPConnection:
         return HTTPConnection(self.address, self.port, timeout=timeout)
 
-    def request(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        connection = self.connect()
-        try:
-            named = {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request(method, path, body, named)
+    def _send(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Answer:
+        with closing(self.connect()) as connection:
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
-        finally:
-            connection.close()
 
 
 class Server(Remote):
@@ -150,24 +138,17 @@ class Server(Remote):
         self.data_dir = data_dir
         self.port = free_port()
         self.log_path = data_dir.with_name(f"{data_dir.name}-{self.port}.log")
-        self.environ = {
-            **inherited_environ(),
-            "PORT": str(self.port),
-            "DATA_DIR": str(data_dir),
-            **environ,
-        }
+        own = {"PORT": str(self.port), "DATA_DIR": str(data_dir)}
+        self.environ = inherited_environ() | own | environ
         self.command = command or [sys.executable, "-m", "backup_server"]
         self.process: subprocess.Popen | None = None
 
     def launch(self) -> None:
         """Start the process and wait for nothing."""
         with open(self.log_path, "ab") as log:
+            output = {"stdout": log, "stderr": log}
             self.process = subprocess.Popen(
-                self.command,
-                env=self.environ,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+                self.command, env=self.environ, start_new_session=True, **output
             )
 
     def start(self) -> "Server":
@@ -226,7 +207,6 @@ def assert_error(answer: Answer, status: int, *words: str) -> None:
     assert answer.headers["Content-Type"] == "application/json"
     assert list(answer.json) == ["error"]
     sentence = answer.json["error"]
-    assert isinstance(sentence, str)
     assert sentence.endswith(".")
     for word in words:
         assert word in sentence
@@ -264,34 +244,33 @@ def client(make_client: Callable[..., Client]) -> Client:
     return make_client()
 
 
-StartServer = Callable[..., Server]
-
-
-@pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[StartServer]:
-    """Start servers, on ``data_dir`` or else the test's own; afterwards none may leave a stray."""
+@contextmanager
+def _servers(directory: Path) -> Iterator[Callable[..., Server]]:
     servers = []
 
     def start(data_dir: Path | None = None, **options: Any) -> Server:
-        server = Server(data_dir or tmp_path / "data", **options)
-        servers.append(server)
-        return server.start()
+        servers.append(Server(data_dir or directory / "data", **options))
+        return servers[-1].start()
 
     yield start
     for server in servers:
         if server.process.poll() is None:
             server.stop()
     for server in servers:
-        if server.data_dir.is_dir():
-            assert strays_in(server.data_dir) == []
+        assert not server.data_dir.is_dir() or strays_in(server.data_dir) == []
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start servers, on ``data_dir`` or else the test's own; afterwards none may leave a stray."""
+    with _servers(tmp_path) as start:
+        yield start
 
 
 @pytest.fixture(scope="module")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("shared") / "data").start()
-    yield server
-    server.stop()
-    assert strays_in(server.data_dir) == []
+    with _servers(tmp_path_factory.mktemp("shared")) as start:
+        yield start()
 
 
 @pytest.fixture

@@ -11,24 +11,42 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import raw
-from support import Server, assert_error, backups_in, inherited_environ, wait_until
+from support import Server, assert_error, backups_in, wait_until
 
 SCRIPTS = Path(sys.executable).parent
-CONF, APPLICATION = "-c python:backup_server.gunicorn_conf", "'backup_server:create_app()'"
 WAYS = {
     "python -m": f"exec {sys.executable} -m backup_server",
     "serve": f"exec {SCRIPTS}/portfolio-backup serve",
-    "gunicorn with own flags": f"exec {SCRIPTS}/gunicorn --no-control-socket -w 2 --threads 4"
-    f' --bind "127.0.0.1:$PORT" {APPLICATION}',
+    "gunicorn with own flags": f"exec {SCRIPTS}/gunicorn --no-control-socket --threads 4"
+    """ --bind "127.0.0.1:$PORT" 'backup_server:create_app()'""",
 }
 IMPATIENT = f"""exec {sys.executable} -c '
 from backup_server import connection
 connection.RECEIVE_SECONDS = connection.SEND_SECONDS = 1
+from backup_server.cli import main
+main()'"""
+ACTIVATED = f"""exec {sys.executable} -c '
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
+os.dup2(listener.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ |= dict(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.executable, [sys.executable, "-m", "backup_server"])'"""
+STOPPED_AT_ONCE = f"""exec {sys.executable} -c '
+import os, signal
+fork = os.fork
+def fork_and_stop():
+    os.fork = fork
+    pid = fork()
+    if pid:
+        os.kill(pid, signal.SIGTERM)
+    return pid
+os.fork = fork_and_stop
 from backup_server.cli import main
 main()'"""
 BODY = b'{"atoms":["%s"]}' % (b"x" * 200_000)
@@ -39,14 +57,6 @@ def shell(command: str) -> list[str]:
 
 
 # --- start ----------------------------------------------------------------------------------------
-
-
-def run(command: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess:
-    """Run a command that is to end by itself, in an environment without settings but these."""
-    given = inherited_environ() | environ
-    return subprocess.run(
-        shell(command), env=given, cwd=cwd, capture_output=True, text=True, timeout=60
-    )
 
 
 @pytest.mark.parametrize("command", WAYS.values(), ids=WAYS)
@@ -66,8 +76,7 @@ def test_however_it_is_started_it_works_and_ends_with_0(start_server, sample, co
 @pytest.mark.parametrize(
     ("environ", "address", "workers"),
     [
-        ({}, "127.0.0.1", min(2, len(os.sched_getaffinity(0)))),
-        ({"HOST": "localhost", "GUNICORN_CMD_ARGS": "--workers 2"}, "127.0.0.1", 2),
+        ({"HOST": "localhost"}, "127.0.0.1", min(2, len(os.sched_getaffinity(0)))),
         ({"HOST": "::", "WEB_CONCURRENCY": "3", "GUNICORN_CMD_ARGS": "-w1"}, "::1", 1),
     ],
 )
@@ -75,37 +84,30 @@ def test_it_listens_where_and_with_as_many_workers_as_it_is_told(
     tmp_path, environ, address, workers
 ):
     server = Server(tmp_path / "not" / "yet" / "there", **environ)
-    server.log_path = tmp_path / "log"
-    server.address = address
+    server.log_path, server.address = tmp_path / "log", address
     server.start()
-    host = f"[{address}]" if ":" in address else address
-    assert server.get("/api/backup/list", Host=f"{host}:{server.port}").json == {"backups": []}
+    assert server.get("/api/backup/list", Host="localhost").json == {"backups": []}
     assert server.stop() == 0
     assert server.log.count("Booting worker") == workers
 
 
-def test_an_address_that_cannot_be_had_is_one_line_at_once(start_server, tmp_path):
-    server = start_server()
-    for host, port in (("127.0.0.1", str(server.port)), ("192.0.2.1", "1"), ("2001:db8::1", "1")):
-        ended = run(WAYS["python -m"], tmp_path, HOST=host, PORT=port, DATA_DIR="other")
-        assert (ended.returncode, ended.stdout) == (1, "")
-        (line,) = ended.stderr.splitlines()  # gunicorn would write eleven, in five seconds
-        assert line.startswith("HOST, PORT: ")
-        assert f"('{host}', {port})" in line
-    assert not (tmp_path / "other").exists()
-
-
 @pytest.mark.parametrize(
-    "command", [WAYS["python -m"], f"exec {SCRIPTS}/gunicorn -b 127.0.0.1:0 {APPLICATION}"]
+    ("way", "environ", "line"),
+    [
+        ("python -m", {"PORT": "{taken}"}, "HOST, PORT: "),
+        ("serve", {"HOST": "2001:db8::1", "PORT": "1"}, "HOST, PORT: "),
+        ("python -m", {"BACKUP_TOKEN": "pass word"}, "BACKUP_TOKEN is not a token: give "),
+        ("gunicorn with own flags", {"BACKUP_TOKEN": ""}, "BACKUP_TOKEN is '': give "),
+    ],
 )
-def test_a_wrong_setting_stops_the_start_with_one_line(tmp_path, command):
-    ended = run(command, tmp_path, BACKUP_TOKEN="pass word")
-    assert ended.returncode != 0
-    output = (ended.stdout + ended.stderr).splitlines()
-    (line,) = (line for line in output if not line.startswith("["))  # the rest is gunicorn's log
-    assert line.startswith("BACKUP_TOKEN")
-    assert "pass" not in line
-    assert list(tmp_path.iterdir()) == []
+def test_a_wrong_setting_is_one_line(server, tmp_path, way, environ, line):
+    environ = {name: value.format(taken=server.port) for name, value in environ.items()}
+    wrong = Server(tmp_path / "data", command=shell(WAYS[way]), **environ)
+    wrong.launch()
+    assert wrong.process.wait(60) != 0
+    (said,) = (line for line in wrong.log.splitlines() if line[0] != "[")  # gunicorn's own log
+    assert said.startswith(line)
+    assert not wrong.data_dir.exists()
 
 
 def test_it_listens_on_a_unix_socket(tmp_path):
@@ -121,31 +123,12 @@ def test_it_listens_on_a_unix_socket(tmp_path):
         assert server.stop() == 0
 
 
-def test_it_listens_on_a_socket_of_systemd_and_sighup_leaves_no_upload_without_an_answer(
-    start_server,
-):
-    activate = f"""exec {sys.executable} -c '
-import os, socket, sys
-listener = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
-os.dup2(listener.fileno(), 3)
-os.set_inheritable(3, True)
-os.environ |= dict(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
-os.execv(sys.executable, [sys.executable, "-m", "backup_server"])'"""
-    server = start_server(command=shell(activate))
-    with uploading(server) as ends:
-        for _ in range(2):
-            before = ends.total()
-            server.process.send_signal(signal.SIGHUP)
-            wait_until(lambda before=before: ends.total() > before + 60, 60)
-    assert ends.keys() == {201}
-
-
 # --- signals --------------------------------------------------------------------------------------
 
 
 @contextmanager
-def uploading(server: Server, clients: int = 4) -> Iterator[Counter]:
-    """Upload from several clients for the length of the block; yield how each upload ended."""
+def uploading(server: Server) -> Iterator[Counter]:
+    """Upload from four clients for the length of the block; each upload has to be answered."""
     ends: Counter = Counter()
     over = threading.Event()
 
@@ -156,7 +139,7 @@ def uploading(server: Server, clients: int = 4) -> Iterator[Counter]:
             except OSError as error:
                 ends[repr(error)] += 1
 
-    threads = [threading.Thread(target=upload) for _ in range(clients)]
+    threads = [threading.Thread(target=upload) for _ in range(4)]
     for thread in threads:
         thread.start()
     try:
@@ -165,14 +148,27 @@ def uploading(server: Server, clients: int = 4) -> Iterator[Counter]:
         over.set()
         for thread in threads:
             thread.join()
+    assert ends.keys() == {201}
+
+
+def wait_for_more(ends: Counter, number: int) -> None:
+    least = ends.total() + number
+    wait_until(lambda: ends.total() > least, 60)
 
 
 def test_workers_that_end_after_so_many_requests_leave_no_upload_without_an_answer(start_server):
     server = start_server(GUNICORN_CMD_ARGS="--max-requests 50")
     with uploading(server) as ends:
-        wait_until(lambda: ends.total() > 300, 60)
-    assert ends.keys() == {201}
+        wait_for_more(ends, 300)
     assert server.log.count("Booting worker") > 4
+
+
+def test_sighup_on_a_socket_of_systemd_leaves_no_upload_without_an_answer(start_server):
+    server = start_server(command=shell(ACTIVATED))
+    with uploading(server) as ends:
+        for _ in range(2):
+            server.process.send_signal(signal.SIGHUP)
+            wait_for_more(ends, 60)
 
 
 @pytest.mark.parametrize("way", ["python -m", "serve"])
@@ -183,9 +179,7 @@ def test_sigusr2_starts_a_second_server_and_leaves_no_upload_without_an_answer(s
         wait_until(lambda: server.log.count("Booting worker") == 2)
         second = server.pids()[-1]
         assert server.stop() == 0
-        before = ends.total()
-        wait_until(lambda: ends.total() > before + 60, 60)
-    assert ends.keys() == {201}
+        wait_for_more(ends, 60)
     os.kill(second, signal.SIGTERM)
     wait_until(lambda: server.log.count("Shutting down") == 2)
 
@@ -220,19 +214,7 @@ def test_sigterm_finishes_uploads_and_downloads_in_flight_and_exits_0(start_serv
 
 def test_a_worker_that_is_told_to_end_at_its_first_moment_ends(start_server):
     """Python forgets the signals that come while it forks, as being those of the parent."""
-    at_once = f"""exec {sys.executable} -c '
-import os, signal
-fork = os.fork
-def fork_and_stop():
-    os.fork = fork
-    pid = fork()
-    if pid:
-        os.kill(pid, signal.SIGTERM)
-    return pid
-os.fork = fork_and_stop
-from backup_server.cli import main
-main()'"""
-    server = start_server(command=shell(at_once), WEB_CONCURRENCY="2")
+    server = start_server(command=shell(STOPPED_AT_ONCE), WEB_CONCURRENCY="2")
     wait_until(lambda: server.log.count("Booting worker") == 3)
     assert server.stop() == 0
 
@@ -248,7 +230,6 @@ TWO = LENGTH + b"2\r\n"
 
 
 def post(headers: bytes, body: bytes = b"{}", version: bytes = b"1.1") -> bytes:
-    """An upload whose framing is what ``headers``, each with its line end, make it."""
     return b"POST /api/backup HTTP/%s\r\n%s%s\r\n%s" % (version, HOST, headers, body)
 
 
@@ -263,7 +244,6 @@ ODD = {
         "a GET with a body": get(TWO) + b"{}",
     },
     201: {
-        "chunks": post(CHUNKED, CHUNKS),
         "a chunk with an extension": post(CHUNKED, b"2;a=b\r\n{}\r\n0\r\n\r\n"),
         "a trailer": post(CHUNKED, b"2\r\n{}\r\n0\r\nX: y\r\n\r\n"),
         "an expectation": post(b"Expect: 100-continue\r\n" + TWO),
@@ -272,70 +252,42 @@ ODD = {
         "two lengths": post(TWO + LENGTH + b"3\r\n"),
         "a length and chunks": post(TWO + CHUNKED, CHUNKS),
         "no length": post(b"", b""),
-        "a coding after chunked": post(CODING + b"chunked, identity\r\n", CHUNKS),
-        "a coding after a tab": post(b"Transfer-Encoding:\x0bchunked\r\n", CHUNKS),
         "a blank before a colon": post(b"Transfer-Encoding : chunked\r\n", CHUNKS),
         "chunks in HTTP/1.0": post(CHUNKED, CHUNKS, b"1.0"),
         "a chunk of no size": post(CHUNKED, b"zz\r\n{}\r\n0\r\n\r\n"),
-        "a chunk without its end": post(CHUNKED, b"2\r\n{}0\r\n\r\n"),
-        "a long extension": post(CHUNKED, b"2;a=" + b"b" * 1_000_000 + b"\r\n{}\r\n0\r\n\r\n"),
-        "a long trailer": post(CHUNKED, b"2\r\n{}\r\n0\r\nX: " + b"y" * 1_000_000 + b"\r\n\r\n"),
         "no host": get(host=b""),
         "two hosts": get(b"Host: evil.example\r\n"),
-        "a host with a user": get(host=b"Host: localhost@evil.example\r\n"),
-        "TLS": bytes.fromhex("16030100f1010000ed0303") + bytes(200) + b"\r\n\r\n",
-        "a header without a colon": get(b"nonsense\r\n"),
-        "line feeds alone": b"GET /api/backup/list HTTP/1.1\nHost: localhost\n\n",
     },
-    404: {
-        "a tunnel": get(line=b"CONNECT localhost:80 HTTP/1.1\r\n"),
-        "an asterisk": get(line=b"OPTIONS * HTTP/1.1\r\n"),
-    },
-    413: {
-        "a length over the limit": post(LENGTH + b"52428801\r\n", b""),
-        "a length beyond any integer": post(LENGTH + b"9" * 30 + b"\r\n", b""),
-    },
+    404: {"an asterisk": get(line=b"OPTIONS * HTTP/1.1\r\n")},
+    413: {"a length beyond any integer": post(LENGTH + b"9" * 30 + b"\r\n", b"")},
     414: {"a long target": get(line=b"GET /%s HTTP/1.1\r\n" % (b"a" * 100_000))},
     415: {"a coding besides chunks": post(CODING + b"gzip, chunked\r\n", CHUNKS)},
-    417: {"an unknown expectation": post(b"Expect: wonders\r\n" + TWO)},
     431: {"headers without an end": LIST + HOST + b"X: a\r\n" * 200_000},
-    501: {"an unknown coding": post(CODING + b"xchunked\r\n", CHUNKS)},
 }
 # Broken off by a client that stays to listen: one 400, or no answer.
 BROKEN_OFF = {
     "half a head": LIST + b"Host: loc",
     "a body that is too short": post(LENGTH + b"20\r\n"),
-    "a chunk that is too short": post(CHUNKED, b"20\r\n{}"),
     "no last chunk": post(CHUNKED, b"2\r\n{}\r\n"),
-    "a chunk larger than any body": post(CHUNKED, b"f" * 20 + b"\r\n{}\r\n0\r\n\r\n"),
 }
 
 
-def is_refusal(answer) -> bool:
-    """Tell whether an error is the application's, in JSON, or the parser's own, which closes."""
-    if answer.headers["Content-Type"] == "application/json":
-        return list(answer.json) == ["error"]
-    return answer.headers["Connection"] == "close"
+@pytest.mark.parametrize("status", ODD)
+def test_odd_http_is_understood_or_refused_once(server, status):
+    for sent in ODD[status].values():
+        before = backups_in(server.data_dir)
+        (answer,) = raw.talk(server.port, sent)
+        assert answer.status == status, sent
+        # In JSON, if it is the application's; gunicorn's parser closes the connection.
+        assert b"{" in answer.body or answer.headers["Connection"] == "close"
+        assert len(backups_in(server.data_dir)) == len(before) + (status == 201)
 
 
-@pytest.mark.parametrize(
-    ("status", "sent"), [(status, sent) for status in ODD for sent in ODD[status].values()]
-)
-def test_odd_http_is_understood_or_refused_once(server, status, sent):
+def test_what_breaks_off_is_not_stored(server):
     before = backups_in(server.data_dir)
-    (answer,) = raw.talk(server.port, sent)
-    assert answer.status == status
-    assert status < 400 or is_refusal(answer)
-    assert len(backups_in(server.data_dir)) == len(before) + (status == 201)
-    assert server.get("/api/health").status == 200
-
-
-@pytest.mark.parametrize("sent", BROKEN_OFF.values(), ids=BROKEN_OFF)
-def test_what_breaks_off_is_not_stored(server, sent):
-    before = backups_in(server.data_dir)
-    answers = raw.talk(server.port, sent, half_close=True)
-    assert [answer.status for answer in answers] in ([400], [])
-    assert all(map(is_refusal, answers))
+    for sent in BROKEN_OFF.values():
+        answers = raw.talk(server.port, sent, half_close=True)
+        assert [answer.status for answer in answers] in ([400], [])
     assert backups_in(server.data_dir) == before
 
 
@@ -348,7 +300,6 @@ def test_a_connection_serves_requests_in_order_also_after_refusals(server):
 REFUSALS = {
     "another site": (b"Origin: https://evil.example\r\n", 403),
     "another type": (b"Content-Type: text/html\r\n", 415),
-    "another coding": (b"Content-Encoding: br\r\n", 415),
     "no JSON": (b"", 400),
 }
 
@@ -365,21 +316,12 @@ def test_a_request_inside_a_refused_body_is_not_carried_out(server, headers, sta
     assert backup_id in server.listed()
 
 
-PIECE = b"x" * 1_000_000
-
-
 @pytest.mark.parametrize(("line", "status"), [("X: y", 413), ("Origin: https://evil.example", 403)])
-@pytest.mark.parametrize(
-    ("framing", "piece", "end"),
-    [
-        ("Content-Length: 60000000", PIECE, b""),
-        ("Transfer-Encoding: chunked", b"f4240\r\n%s\r\n" % PIECE, b"0\r\n\r\n"),
-    ],
-    ids=["length", "chunks"],
-)
-def test_a_refusal_is_read_by_a_client_that_is_still_sending(
-    server, line, status, framing, piece, end
-):
+@pytest.mark.parametrize("framing", ["Content-Length: 60000000", "Transfer-Encoding: chunked"])
+def test_a_refusal_is_read_by_a_client_that_is_still_sending(server, line, status, framing):
+    piece, end = b"x" * 1_000_000, b""
+    if "chunked" in framing:
+        piece, end = b"f4240\r\n%s\r\n" % piece, b"0\r\n\r\n"
     with raw.connect(server, raw.head("POST /api/backup", line, framing)) as connection:
         for _ in range(60):  # a reset would raise here, or below
             connection.sendall(piece)
@@ -400,44 +342,32 @@ def impatient(start_server) -> Server:
     return server
 
 
-def is_over(connection: socket.socket) -> bool:
-    """Wait for the server to end a connection; tell whether it did."""
-    try:
+def read_to_the_end(connection: socket.socket) -> None:
+    """Wait for the server to end a connection; TimeoutError if it does not."""
+    with suppress(ConnectionError):
         while connection.recv(65536):
             pass
-    except ConnectionError:
-        pass
-    except TimeoutError:
-        return False
-    return True
 
 
-def test_a_body_that_stalls_is_a_408_and_stored_nothing(impatient):
+def test_a_body_that_stalls_is_a_408_and_other_stalled_clients_are_dropped(impatient):
     with ExitStack() as stack:
-        stalled = [begin(impatient, stack, sent=sent) for sent in (0, 1, 150_000)]
-        sent = raw.head("POST /api/restore", "Transfer-Encoding: chunked") + b"9\r\n{"
-        stalled.append(stack.enter_context(raw.connect(impatient, sent)))
-        for connection in stalled:
-            assert_error(raw.receive(connection), 408, "send it again")
-            assert is_over(connection)
+
+        def connect(sent: bytes) -> socket.socket:
+            return stack.enter_context(raw.connect(impatient, sent, timeout=10))
+
+        reader = connect(raw.head("GET /api/backup/latest"))
+        chunk = raw.head("POST /api/restore", "Transfer-Encoding: chunked") + b"9\r\n{"
+        for stalled in (begin(impatient, stack, 1), begin(impatient, stack), connect(chunk)):
+            assert_error(raw.receive(stalled), 408, "send it again")
+            read_to_the_end(stalled)
+        read_to_the_end(connect(b"GET /api/health HTTP/1.1\r\nHost: "))
+        read_to_the_end(connect(raw.head("POST /api/nothing", "Content-Length: 9") + b"{"))
+        wait_until(lambda: "GET /api/backup/latest 200" in impatient.log)
+        read_to_the_end(reader)
         begin(impatient, stack)  # keeps it from ending for no longer
         assert impatient.get("/api/health", Connection="close").status == 200
         assert impatient.stop() == 0
     assert len(backups_in(impatient.data_dir)) == 1
-    assert "Traceback" not in impatient.log
-
-
-def test_clients_that_stall_elsewhere_are_dropped_and_fill_no_log(impatient):
-    with ExitStack() as stack:
-        for sent in (
-            b"GET /api/health HTTP/1.1\r\nHost: ",
-            raw.head("POST /api/nothing", "Content-Length: 9") + b"{",
-        ):
-            assert is_over(stack.enter_context(raw.connect(impatient, sent, timeout=10)))
-        sent = raw.head("GET /api/backup/latest")
-        reader = stack.enter_context(raw.connect(impatient, sent))
-        time.sleep(3)  # it takes nothing
-        assert is_over(reader)
     assert "Traceback" not in impatient.log
 
 
@@ -479,23 +409,13 @@ def test_there_is_one_line_a_request_and_one_a_stored_or_deleted_backup(start_se
     own = [line[24:] for line in server.log.splitlines() if line[:2] == "20"]
     assert own == [f"stored {receipt['id']} {receipt['size']} bytes", f"deleted {receipt['id']}"]
     assert "s3cret" not in server.log
-    assert "czNjcmV0" not in server.log
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        b"x%0d%0aGET%20/forged%20200%201%201",
-        b"x%1b[2Jforged",
-        b"x\x0bforged",
-        b"x\xe2\x80\xa8forged",
-    ],
-)
-def test_nothing_in_an_address_forges_a_line_or_drives_a_terminal(server, path):
+def test_nothing_in_an_address_forges_a_line_or_drives_a_terminal(server):
     before = len(server.log)
-    sent = b"GET /api/backup/" + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    (answer,) = raw.talk(server.port, sent)
-    assert answer.status in (400, 404)
+    for path in (b"x%0d%0aGET%20/forged%20200", b"x%1b[2J", b"x\x0b", b"x\xe2\x80\xa8forged"):
+        (answer,) = raw.talk(server.port, get(line=b"GET /api/backup/%s HTTP/1.1\r\n" % path))
+        assert answer.status in (400, 404)
     server.get("/api/health?the-end")
     wait_until(lambda: "the-end" in server.log)
     written = server.log[before:]

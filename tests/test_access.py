@@ -7,7 +7,7 @@ from support import Client, assert_error, backups_in
 
 TOKEN = "s3cret:with=signs/+~"
 LOOPBACK = "http://localhost:4321"
-DRAFTS = "https://drafts.example"
+EVIL = "https://evil.example"
 
 
 @pytest.fixture
@@ -21,17 +21,15 @@ def basic(text: str | bytes) -> str:
 
 
 def endpoints(backup_id: str) -> list[tuple[str, str, bytes | None]]:
-    """Every endpoint but health, as a request that would succeed, and two addresses of nothing."""
+    """Every endpoint but health, as a request that would succeed, and an address of nothing."""
     return [
         ("POST", "/api/backup", b"{}"),
         ("GET", "/api/backup/list", None),
         ("GET", "/api/backup/latest", None),
-        ("HEAD", "/api/backup/latest", None),
         ("GET", f"/api/backup/{backup_id}", None),
         ("POST", "/api/restore", b'{"backupId":"%s"}' % backup_id.encode()),
         ("DELETE", f"/api/backup/{backup_id}", None),
         ("GET", "/api/nothing", None),
-        ("GET", "/", None),
     ]
 
 
@@ -41,10 +39,7 @@ def nothing_happens(client: Client, status: int, *words: str, **headers: str) ->
     before = backups_in(client.data_dir)
     for method, path, body in endpoints(backup_id):
         answer = client.request(method, path, body, **{"Content_Type": "text/plain"} | headers)
-        if method == "HEAD":
-            assert answer.status == status
-        else:
-            assert_error(answer, status, *words)
+        assert_error(answer, status, *words)
         assert "Access-Control-Allow-Origin" not in answer.headers
     assert backups_in(client.data_dir) == before
 
@@ -60,19 +55,17 @@ def cases(table: list[tuple[dict, str, str]], column: int) -> list[tuple[dict, s
 HOSTS = [
     (
         {},
-        "localhost|LOCALHOST|localhost:3081|localhost.|app.localhost|a.b.localhost:1|127.0.0.1"
-        "|127.0.0.1:65535|192.168.0.12|203.0.113.9:80|[::1]|[::1]:3081|[2001:DB8::7]"
-        "|[::ffff:127.0.0.1]",
-        "evil.example|evil.example:3081|localhost.evil.example|evil-localhost|evillocalhost"
-        "|127.0.0.1.evil.example|127.0.0.1.nip.io|127.1|2130706433|0x7f000001|[::1|::1|localhost:"
-        "|localhost:x|localhost:3081:3081|evil@localhost|localhost evil|localhost,evil.example"
-        "|localhost/evil|",
+        "LOCALHOST|localhost:3081|localhost.|a.b.localhost:1|127.0.0.1:65535|203.0.113.9:80"
+        "|[::1]:3081|[2001:DB8::7]",
+        "evil.example:3081|localhost.evil.example|evil-localhost|evillocalhost"
+        "|127.0.0.1.evil.example|127.1|2130706433|0x7f000001|[::1|::1|localhost:|localhost:x"
+        "|localhost:3081:3081|evil@localhost|localhost,evil.example|localhost/evil|",
     ),
     (
         {"TRUSTED_HOSTS": "portfolio.example, *.Portfolio.example,192.0.2.7,[2001:db8::1]"},
-        "portfolio.example|Portfolio.Example:3080|portfolio.example.|www.portfolio.example"
-        "|a.b.portfolio.example|192.0.2.7:80|[2001:db8::1]:80",
-        "evilportfolio.example|portfolio.example.evil|192.0.2.8|localhost|127.0.0.1|app.localhost",
+        "Portfolio.Example:3080|portfolio.example.|a.b.portfolio.example|192.0.2.7:80"
+        "|[2001:db8::1]:80",
+        "evilportfolio.example|portfolio.example.evil|192.0.2.8|localhost|127.0.0.1",
     ),
     ({"TRUSTED_HOSTS": "*.portfolio.example"}, "www.portfolio.example", "portfolio.example"),
 ]
@@ -85,13 +78,8 @@ def test_a_trusted_host_is_answered(make_client, environ, host):
 
 @pytest.mark.parametrize(("environ", "host"), cases(HOSTS, 2))
 def test_any_other_host_is_a_400_that_names_the_setting(make_client, environ, host):
-    nothing_happens(make_client(**environ), 400, "TRUSTED_HOSTS", Host=host)
-
-
-@pytest.mark.parametrize("name", ["X_Forwarded_Host", "Forwarded", "X_Host", "X_Original_Host"])
-def test_other_headers_that_tell_a_host_are_not_asked(client, name):
-    headers = {name: "localhost", "Host": "evil.example"}
-    assert_error(client.get("/api/backup/list", **headers), 400, "TRUSTED_HOSTS")
+    also = {"X_Forwarded_Host": "localhost", "Forwarded": "host=localhost"}
+    nothing_happens(make_client(**environ), 400, "TRUSTED_HOSTS", Host=host, **also)
 
 
 # --- origins --------------------------------------------------------------------------------------
@@ -100,34 +88,36 @@ def test_other_headers_that_tell_a_host_are_not_asked(client, name):
 ORIGINS = [
     (
         {},
-        "http://localhost|http://localhost:4321|https://localhost:8443|http://127.0.0.1:5173"
-        "|http://127.8.9.1|http://[::1]:3000|http://app.localhost:3000",
+        "http://localhost|https://localhost:8443|http://127.8.9.1|http://[::1]:3000"
+        "|http://app.localhost:3000",
         "https://evil.example|null|http://localhost.evil.example|http://evil-localhost"
         "|http://127.0.0.1.evil.example|http://192.168.0.5|http://[2001:db8::1]|http://0.0.0.0"
-        "|http://localhost@evil.example|file://|chrome-extension://abcdefghijklmnop|http://"
-        "|nonsense|http://[|*",
+        "|http://localhost@evil.example|file://|chrome-extension://abcdefghijklmnop|http://[|*",
     ),
     (
-        {"CORS_ORIGINS": f"{DRAFTS},HTTPS://Upper.Example:443 ,http://drafts.example:8080"},
-        "https://drafts.example|https://Drafts.Example|https://upper.example"
-        "|http://drafts.example:8080|http://127.0.0.1:8443",
-        "http://drafts.example|https://drafts.example:8443|https://drafts.example.evil|null"
-        "|https://draftsxexample|https://evil.example/https://drafts.example|http://localhost:4321",
+        {"CORS_ORIGINS": "https://a.example,HTTPS://Upper.Example:443 ,http://a.example:8080"},
+        "https://A.example|https://upper.example|http://a.example:8080|http://127.0.0.1:8443",
+        "http://a.example|https://a.example:8443|https://a.example.evil|null|https://axexample"
+        "|https://evil.example/https://a.example|http://localhost:4321",
     ),
     # "*" itself does not go together with credentials: the origin is echoed.
     ({"CORS_ORIGINS": "*"}, "https://any.example|null", ""),
-    ({"CORS_ORIGINS": ""}, "http://127.0.0.1|https://127.0.0.1:8443", "http://app.localhost"),
+    ({"CORS_ORIGINS": ""}, "https://127.0.0.1:8443", "http://app.localhost"),
 ]
 
 
 @pytest.mark.parametrize(("environ", "origin"), cases(ORIGINS, 1))
-def test_a_page_of_an_allowed_origin_may_call(make_client, environ, origin):
+def test_a_page_of_an_allowed_origin_may_call_and_read_errors_too(make_client, environ, origin):
+    client = make_client(**environ)
     headers = {"Host": "127.0.0.1:3081", "Origin": origin, "Content_Type": "text/plain"}
-    answer = make_client(**environ).post("/api/backup", b"{}", **headers)
-    assert answer.status == 201
-    assert answer.headers["Access-Control-Allow-Origin"] == origin
-    assert answer.headers["Access-Control-Allow-Credentials"] == "true"
-    assert "Origin" in answer.headers["Vary"]
+    for path, status in (("/api/backup", 201), ("/api/nothing", 404), ("/api/health", 405)):
+        answer = client.post(path, b"{}", **headers)
+        assert answer.status == status
+        assert answer.headers["Access-Control-Allow-Origin"] == origin
+        assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+        assert "Origin" in answer.headers["Vary"]
+        exposed = set(answer.headers["Access-Control-Expose-Headers"].split(", "))
+        assert {"ETag", "Location", "Content-Range", "Retry-After"} <= exposed
 
 
 @pytest.mark.parametrize(("environ", "origin"), cases(ORIGINS, 2))
@@ -137,27 +127,18 @@ def test_a_page_of_another_site_is_a_403_that_stores_and_reads_nothing(
     nothing_happens(make_client(**environ), 403, "CORS_ORIGINS", Host="127.0.0.1", Origin=origin)
 
 
-def test_a_program_has_no_origin_and_is_asked_for_none(client):
-    answer = client.get("/api/backup/list")
-    assert answer.status == 200
-    assert "Access-Control-Allow-Origin" not in answer.headers
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-
-
-@pytest.mark.parametrize("what", ["empty", "image", "script", "iframe", "embed"])
+@pytest.mark.parametrize("what", ["empty", "image", "iframe"])
 def test_another_sites_image_or_frame_is_refused_though_it_has_no_origin(client, what):
     nothing_happens(client, 403, Sec_Fetch_Site="cross-site", Sec_Fetch_Dest=what)
 
 
-@pytest.mark.parametrize("site", ["cross-site", "same-origin", "same-site", "none"])
-def test_a_person_may_follow_a_link_of_any_site(client, site):
-    link = {"Sec_Fetch_Site": site, "Sec_Fetch_Dest": "document"}
-    assert client.get("/api/backup/list", **link).status == 200
-
-
-def test_another_sites_form_is_refused_though_it_has_no_origin(client, sample):
-    form = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Dest": "document"}
-    assert_error(client.post("/api/backup", sample, **form), 403)
+def test_a_person_may_follow_a_link_of_another_site_but_not_send_its_form(client):
+    link = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Dest": "document"}
+    answer = client.get("/api/backup/list", **link)
+    assert answer.status == 200
+    assert "Access-Control-Allow-Origin" not in answer.headers
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert_error(client.post("/api/backup", {}, **link), 403)
     assert client.listed() == []
 
 
@@ -177,33 +158,22 @@ def test_a_preflight_of_an_allowed_origin_alone_is_granted_and_without_the_token
     assert method in answer.headers["Access-Control-Allow-Methods"].split(", ")
     granted = answer.headers["Access-Control-Allow-Headers"].lower()
     assert {"authorization", "content-encoding", "content-type"} <= set(granted.split(", "))
-    refused = guarded.request("OPTIONS", path, Origin="https://evil.example", **asked)
+    refused = guarded.request("OPTIONS", path, Origin=EVIL, **asked)
     assert_error(refused, 403)
     assert not [name for name in refused.headers if name.lower().startswith("access-control-")]
-
-
-@pytest.mark.parametrize(("status", "path"), [(404, "/api/nothing"), (405, "/api/restore")])
-def test_a_page_may_read_the_errors(client, status, path):
-    answer = client.get(path, Origin=LOOPBACK)
-    assert_error(answer, status)
-    assert answer.headers["Access-Control-Allow-Origin"] == LOOPBACK
-    assert answer.headers["Access-Control-Allow-Credentials"] == "true"
-    exposed = set(answer.headers["Access-Control-Expose-Headers"].split(", "))
-    assert {"ETag", "Location", "Content-Range", "Retry-After"} <= exposed
 
 
 # --- the token ------------------------------------------------------------------------------------
 
 RIGHT = [
-    *(f"Bearer {TOKEN}", f"bearer {TOKEN}", f"BEARER  {TOKEN}", basic(f"anyone:{TOKEN}")),
+    *(f"Bearer {TOKEN}", f"BEARER  {TOKEN}", basic(f"anyone:{TOKEN}")),
     *(basic(f":{TOKEN}"), basic(f"a:{TOKEN}").replace("Basic", "basic")),
 ]
 WRONG = [
-    *("", "Bearer", "Bearer ", "Bearer wrong", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}"),
-    *(f"Bearer {TOKEN.upper()}", f"Bearer x{TOKEN}", "Bearer \xe9", TOKEN, f"Token {TOKEN}"),
-    *(f"Digest {TOKEN}", f"Basic {TOKEN}", "Basic", "Basic !!!", "Basic \xff\xfe", "Basic ="),
-    *(basic(b"\xff\xfe"), basic(TOKEN.replace(":", "")), basic(f"{TOKEN}:"), basic("user:é")),
-    *(basic(f"{TOKEN}:wrong"), basic(f"user:{TOKEN}x"), basic(b"user:\xff\xfe")),
+    *("", "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", "Bearer \xe9"),
+    *(f"Bearer {TOKEN.upper()}", TOKEN, f"Token {TOKEN}", f"Basic {TOKEN}", "Basic"),
+    *("Basic !!!", "Basic \xff\xfe", basic(TOKEN.replace(":", "")), basic(f"{TOKEN}:")),
+    *(basic("user:é"), basic(f"user:{TOKEN}x"), basic(b"user:\xff\xfe")),
 ]
 
 
@@ -211,31 +181,22 @@ WRONG = [
 def test_with_the_token_everything_works(guarded, authorization):
     own = {"Authorization": authorization, "Content_Type": "text/plain"}
     backup_id = guarded.upload({}, **own)["id"]
-    for method, path, body in endpoints(backup_id)[:-2]:
+    for method, path, body in endpoints(backup_id)[:-1]:
         assert guarded.request(method, path, body, **own).status in (200, 201)
 
 
 @pytest.mark.parametrize("authorization", WRONG)
 def test_without_the_token_nothing_does(guarded, authorization):
     nothing_happens(guarded, 401, "Authorization", Authorization=authorization)
-
-
-@pytest.mark.parametrize(
-    ("headers", "scheme"), [({}, "Basic "), ({"Authorization": "Bearer wrong"}, "Bearer ")]
-)
-def test_a_401_lets_a_browser_ask_but_not_for_a_program_that_sent_a_token(guarded, headers, scheme):
-    answer = guarded.get("/api/backup/list", **headers)
-    assert answer.headers["WWW-Authenticate"].startswith(scheme)
-
-
-def test_the_token_may_not_come_in_the_address(guarded):
-    for name in ("token", "access_token", "BACKUP_TOKEN"):
-        assert_error(guarded.get(f"/api/backup/list?{name}={TOKEN}"), 401)
+    # A browser is let to ask its user, but not for a program that has sent a token.
+    scheme = "Bearer" if authorization.startswith("Bearer ") else "Basic"
+    answer = guarded.get("/api/backup/list?token=" + TOKEN, Authorization=authorization)
+    assert answer.headers["WWW-Authenticate"].startswith(f"{scheme} ")
 
 
 def test_the_token_does_not_open_the_server_to_other_sites_or_hosts(guarded):
     token = {"Authorization": f"Bearer {TOKEN}"}
-    nothing_happens(guarded, 403, Origin="https://evil.example", **token)
+    nothing_happens(guarded, 403, Origin=EVIL, **token)
     nothing_happens(guarded, 400, "TRUSTED_HOSTS", Host="evil.example", **token)
 
 
@@ -251,7 +212,3 @@ def test_the_token_is_compared_in_constant_time(guarded, monkeypatch):
 def test_no_other_spelling_of_health_opens_anything_else(guarded, path):
     assert guarded.get("/api/health", Authorization="Bearer wrong").status == 200
     assert_error(guarded.get(path), 401)
-
-
-def test_without_the_setting_an_authorization_is_not_looked_at(client):
-    assert client.get("/api/backup/list", Authorization="Bearer anything").status == 200

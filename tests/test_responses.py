@@ -21,9 +21,6 @@ def stored(tmp_path_factory) -> tuple[Client, str, bytes, str]:
     return client, path, text, client.get(path).headers["ETag"]
 
 
-# --- the document ---------------------------------------------------------------------------------
-
-
 def test_the_answer_is_the_file_as_it_lies_on_the_disk(stored):
     client, path, text, _ = stored
     for answer in (client.get(path), client.get("/api/backup/latest")):
@@ -32,18 +29,10 @@ def test_the_answer_is_the_file_as_it_lies_on_the_disk(stored):
         assert answer.headers["Content-Length"] == str(len(text))
         assert answer.headers["Accept-Ranges"] == "bytes"
         assert answer.headers["Cache-Control"] == "private, no-cache"
-    assert client.get("/api/backup/list").headers["Cache-Control"] == "no-store"
-
-
-def test_head_is_get_without_the_body_also_with_a_range(stored):
-    client, path, _, _ = stored
-    get, head = client.get(path), client.request("HEAD", path, Range="bytes=0-4")
+    head = client.request("HEAD", path, Range="bytes=0-4")
     assert (head.status, head.body) == (200, b"")
     for name in ("Content-Length", "Content-Type", "ETag", "Accept-Ranges"):
-        assert head.headers[name] == get.headers[name]
-
-
-# --- conditions -----------------------------------------------------------------------------------
+        assert head.headers[name] == answer.headers[name]
 
 
 def test_the_etag_is_strong_and_stays_and_differs_by_backup(stored, make_client):
@@ -64,8 +53,13 @@ def test_the_etag_is_strong_and_stays_and_differs_by_backup(stored, make_client)
         ({"If_None_Match": "W/{tag}"}, 304),
         ({"If_None_Match": '"other", {tag}', "Range": "bytes=5-9"}, 304),
         ({"If_None_Match": '"other"'}, 200),
+        # Ignored: what is not looked at, not understood, or not of this document.
         ({"If_Modified_Since": "Wed, 21 Oct 2099 07:28:00 GMT"}, 200),
-        ({"If_Match": '"other"'}, 200),  # not looked at
+        ({"If_Match": '"other"'}, 200),
+        *(({"Range": text}, 200) for text in ("items=0-4", "bytes=0-1,4-5", "bytes=5-2")),
+        ({"Range": "bytes=5-9", "If_Range": '"other"'}, 200),
+        ({"Range": "bytes=5-9", "If_Range": "W/{tag}"}, 200),
+        ({"Range": "bytes=5-9", "If_Range": "Wed, 21 Oct 2026 07:28:00 GMT"}, 200),
     ],
 )
 def test_conditions_decide_what_is_sent(stored, method, conditions, status):
@@ -77,14 +71,10 @@ def test_conditions_decide_what_is_sent(stored, method, conditions, status):
     assert answer.headers["ETag"] == tag
 
 
-# --- ranges ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("asked", "part"),
     [
         ("bytes=0-0", slice(0, 1)),
-        ("bytes=0-99", slice(0, 100)),
         ("bytes=100000-500000", slice(100_000, 500_001)),
         ("bytes=599000-", slice(599_000, None)),
         ("bytes=-5", slice(-5, None)),
@@ -96,12 +86,10 @@ def test_a_range_is_a_206_of_exactly_these_bytes(stored, asked, part):
     client, path, text, tag = stored
     for condition in ({}, {"If_Range": tag}):
         answer = client.get(path, Range=asked, **condition)
-        expected = text[part]
-        assert (answer.status, answer.body) == (206, expected)
-        first = part.indices(len(text))[0]
-        last = first + len(expected) - 1
-        assert answer.headers["Content-Range"] == f"bytes {first}-{last}/{len(text)}"
-        assert answer.headers["Content-Length"] == str(len(expected))
+        assert (answer.status, answer.body) == (206, text[part])
+        first, end, _ = part.indices(len(text))
+        assert answer.headers["Content-Range"] == f"bytes {first}-{end - 1}/{len(text)}"
+        assert answer.headers["Content-Length"] == str(end - first)
 
 
 def test_a_range_past_the_end_is_a_416_that_tells_the_size(stored):
@@ -109,22 +97,6 @@ def test_a_range_past_the_end_is_a_416_that_tells_the_size(stored):
     answer = client.get(path, Range="bytes=99999999-")
     assert_error(answer, 416, "range")
     assert answer.headers["Content-Range"] == f"bytes */{len(text)}"
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        *[{"Range": text} for text in ("items=0-4", "bytes=0-1,4-5", "bytes=5-2")],
-        {"Range": "bytes=5-9", "If_Range": '"other"'},
-        {"Range": "bytes=5-9", "If_Range": "W/{tag}"},
-        {"Range": "bytes=5-9", "If_Range": "Wed, 21 Oct 2026 07:28:00 GMT"},
-    ],
-)
-def test_a_range_that_is_not_understood_or_of_something_else_is_ignored(stored, headers):
-    client, path, text, tag = stored
-    headers = {name: value.format(tag=tag) for name, value in headers.items()}
-    answer = client.get(path, **headers)
-    assert (answer.status, answer.body) == (200, text)
 
 
 # --- categories -----------------------------------------------------------------------------------
@@ -162,39 +134,27 @@ def test_with_items_a_restore_is_these_categories_as_they_were_sent(client, rece
 
 def test_a_category_that_a_file_does_not_have_is_empty(client):
     backup_id = "2026-01-01T00-00-00"
-    text = f'{{"id":"{backup_id}","timestamp":"t","data":{{"atoms":[1]}}}}'
-    (client.data_dir / file_name(backup_id)).write_text(text)
-    asked = {"backupId": backup_id, "items": ["atoms", "snapshots"]}
-    answer = client.post("/api/restore", asked)
-    assert answer.json == {
-        "id": backup_id,
-        "timestamp": "t",
-        "data": {"atoms": [1], "snapshots": []},
-    }
+    head = f'{{"id":"{backup_id}","timestamp":"t","data":'
+    (client.data_dir / file_name(backup_id)).write_text(head + '{"atoms":[1]}}')
+    answer = client.post("/api/restore", {"backupId": backup_id, "items": ["atoms", "snapshots"]})
+    assert answer.body.decode() == head + '{"atoms":[1],"snapshots":[]}}'
 
 
 # --- files of the Express server ------------------------------------------------------------------
 
 EXPRESS = ROOT / "tests" / "samples" / "express-data"
-EXPRESS_IDS = [
-    "2026-11-23T02-25-16-030Z-6d86",
-    "2026-11-23T02-25-15-019Z-dwcn",
-    "2026-11-23T02-25-14-004Z-8t44",
-]
 
 
-@pytest.fixture
-def express(make_client, tmp_path) -> Client:
-    """The application on a data directory that the Express server wrote."""
+def test_files_of_the_express_server_are_listed_counted_read_restored_and_deleted(
+    make_client, tmp_path
+):
     shutil.copytree(EXPRESS, tmp_path / "data")
-    return make_client()
-
-
-def test_files_of_the_express_server_are_listed_counted_read_restored_and_deleted(express):
-    newer = express.upload({})["id"]
-    assert express.listed() == [newer, *EXPRESS_IDS]
-    express.request("DELETE", f"/api/backup/{newer}")
-    entries = express.get("/api/backup/list").json["backups"]
+    client = make_client()
+    newer = client.upload({})["id"]
+    first, *entries = client.get("/api/backup/list").json["backups"]
+    assert first["id"] == newer
+    assert len(entries) == 3
+    client.request("DELETE", f"/api/backup/{newer}")
     for entry in entries:
         path = f"/api/backup/{entry['id']}"
         text = (EXPRESS / file_name(entry["id"])).read_bytes()
@@ -202,13 +162,10 @@ def test_files_of_the_express_server_are_listed_counted_read_restored_and_delete
         counts = {name: len(document["data"][name]) for name in CATEGORIES}
         own = {name: document[name] for name in ("id", "timestamp", "clientTimestamp")}
         assert entry == own | {"size": len(text), "counts": counts}
-        assert express.get("/api/backup/latest").body == text
-        answer = express.get(path)
-        assert answer.body == text
-        assert express.get(path, Range="bytes=3-9").body == text[3:10]
-        assert express.get(path, If_None_Match=answer.headers["ETag"]).status == 304
+        assert client.get("/api/backup/latest").body == client.get(path).body == text
+        assert client.get(path, Range="bytes=3-9").body == text[3:10]
         asked = {"backupId": entry["id"], "items": ["compositions"]}
         data = {"compositions": document["data"]["compositions"]}
-        assert express.post("/api/restore", asked).json["data"] == data
-        assert express.request("DELETE", path).json == {"deleted": True}
-        assert_error(express.get(path), 404)
+        assert client.post("/api/restore", asked).json["data"] == data
+        assert client.request("DELETE", path).json == {"deleted": True}
+        assert_error(client.get(path), 404)

@@ -1,5 +1,3 @@
-"""Fixtures of the tests that need Python alone."""
-
 from support import client, make_client, sample, server, shared_server, start_server
 
 __all__ = ["client", "make_client", "sample", "server", "shared_server", "start_server"]

@@ -8,9 +8,6 @@ from http.client import HTTPResponse
 
 from support import Answer, Remote
 
-ANSWER_SECONDS = 10
-QUIET_SECONDS = 0.25
-
 
 def connect(
     server: Remote, sent: bytes = b"", timeout: float = 30, receive_buffer: int | None = None
@@ -56,11 +53,10 @@ def chunked(parts: Iterable[bytes]) -> bytes:
 def talk(port: int, data: bytes, half_close: bool = False) -> list[Answer]:
     """Send bytes and return all answers: up to the connection's end, or until no more come.
 
-    With ``half_close`` the server sees that the client will send no more. A connection on which
-    nothing happens at all is an AssertionError; one that is reset ends like any other.
+    With ``half_close`` the server sees that the client will send no more.
     """
     received = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_SECONDS) as sock:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
         with suppress(BrokenPipeError, ConnectionResetError):  # refused before all of it was sent
             sock.sendall(data)
             if half_close:
@@ -69,7 +65,7 @@ def talk(port: int, data: bytes, half_close: bool = False) -> list[Answer]:
             while more := sock.recv(65536):
                 received += more
                 if not half_close:  # after which the server ends the connection itself
-                    sock.settimeout(QUIET_SECONDS)
+                    sock.settimeout(0.25)
         except ConnectionResetError:
             pass
         except TimeoutError:

@@ -48,9 +48,10 @@ def test_a_page_goes_on_though_its_last_backup_was_deleted_and_newer_ones_came(s
 
 
 def test_anything_else_in_the_directory_is_left_alone_and_listed_nowhere(storage):
-    names = ("notes.txt", "backup-2026-02-01.json", ".upload-notes", "upload-0123456789abcdef.tmp")
-    for name in (*names, os.fsdecode(b"caf\xe9")):
-        (storage.directory / name).write_text('{"id":"2026-02-01T10-54-27","data":{}}')
+    names = ["backup-2026-02-01T10-54-27.json~", ".upload-notes", os.fsdecode(b"caf\xe9")]
+    ends = ("", "-27-001", "-27-123Z-", "-27-123Z-AB12", "-27\n", "-2\uff17")
+    for name in (*names, *(f"backup-2026-02-01T10-54{end}.json" for end in ends)):
+        (storage.directory / name).write_text('{"id":"x","timestamp":"","data":{}}')
     (storage.directory / "folder").mkdir()
     others = set(os.listdir(storage.directory)) - {".last-id"}
     storage.prepare()

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import stat
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -126,32 +125,31 @@ KEYS = [None, "key-of-upload-0001", None, "key-of-upload-0002"] * 8
 
 
 def store(directory: Path, number: int) -> list[tuple]:
-    """Store backups; return when each began and ended, its id, what is in it and if it is new."""
+    """Store backups; return of each its id, what is in it, and whether it is new."""
     storage, stored = Storage(directory), []
     storage.prepare()
     for n, key in enumerate(KEYS):
-        began, atom, key = time.monotonic(), f"{number}-{n}", key and f"{key}-{n}"
-        receipt, is_new = storage.add(check_upload(b'{"atoms":["%s"]}' % atom.encode()), key)
-        stored.append((began, time.monotonic(), receipt.id, atom, is_new))
+        upload = check_upload(b'{"atoms":["%d-%d"]}' % (number, n))
+        head, is_new = storage.add(upload, key and f"{key}-{n}")
+        stored.append((head.id, f"{number}-{n}", is_new))
     return stored
 
 
 def test_ids_are_unique_and_in_order_and_a_key_is_stored_once_across_threads_and_processes(storage):
     with PROCESSES.Pool(2) as pool, ThreadPoolExecutor(3) as threads:
-        work = [(storage.directory, number) for number in range(5)]
-        others = pool.starmap_async(store, work[:2])
-        attempts = [*threads.map(lambda arguments: store(*arguments), work[2:]), *others.get(60)]
+        others = pool.starmap_async(store, [(storage.directory, number) for number in range(2)])
+        attempts = [*threads.map(store, [storage.directory] * 3, range(2, 5)), *others.get(60)]
     for key, *same in zip(KEYS, *attempts, strict=True):
         assert sum(is_new for *_, is_new in same) == (1 if key else 5)
-        assert len({backup_id for _, _, backup_id, *_ in same}) == (1 if key else 5)
+        assert len({backup_id for backup_id, *_ in same}) == (1 if key else 5)
+    for stored in attempts:
+        ids = [backup_id for backup_id, _, is_new in stored if is_new]
+        assert ids == sorted(ids)
     uploads = [upload for upload in itertools.chain(*attempts) if upload[-1]]
-    # What began after another was answered was made later, and has a greater id.
-    for (_, ended, earlier, *_), (began, _, later, *_) in itertools.permutations(uploads, 2):
-        assert earlier < later or began <= ended
-    assert storage.heads.ids() == sorted(backup_id for _, _, backup_id, *_ in uploads)
+    atoms = {file_name(backup_id): [atom] for backup_id, atom, _ in uploads}
     files = backups_in(storage.directory)
-    for _, _, backup_id, atom, _ in uploads:
-        assert json.loads(files[file_name(backup_id)])["data"]["atoms"] == [atom]
+    assert {name: json.loads(text)["data"]["atoms"] for name, text in files.items()} == atoms
+    assert len(uploads) == len(files)
 
 
 def test_a_reader_sees_all_of_a_backup_or_nothing_while_others_are_stored_and_deleted(storage):

@@ -21,7 +21,7 @@ TOOLS = {
     "site": ["chromium", "nginx"],
     "containers": ["chromium", "docker", "restic", "shellcheck"],
     "test_off_site.py": ["restic", "rclone"],
-    "test_systemd.py": ["systemd-analyze"],
+    "test_systemd.py": ["docker"],
 }
 
 

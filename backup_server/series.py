@@ -19,7 +19,7 @@ NO_DEVICE = "(no device)"
 class Backup(msgspec.Struct, rename={"made": "timestamp", "device_id": "deviceId"}):
     """A backup as the rules see it, and as JSON shows it.
 
-    ``made`` is in UTC, None if it is unknown; ``size`` is in bytes; ``counts`` is by category.
+    ``made`` is in UTC, None if it is unknown; ``size`` is in bytes; ``counts`` has every category.
     """
 
     id: str
@@ -44,12 +44,12 @@ class Loss:
     is_made_good: bool = False
 
     def __str__(self) -> str:
-        had, has = (one.counts.get(self.category, 0) for one in (self.before, self.after))
+        had, has = self.before.counts[self.category], self.after.counts[self.category]
         return f"{self.category} fell from {had} to {has}"
 
     def is_in(self, later: Backup) -> bool:
         """Tell whether half or more is gone, of however few: 2 to 1 is a loss, 3 to 2 is not."""
-        return 2 * later.counts.get(self.category, 0) <= self.before.counts[self.category]
+        return 2 * later.counts[self.category] <= self.before.counts[self.category]
 
 
 def series_of(backups: Sequence[Backup]) -> dict[str | None, list[Backup]]:

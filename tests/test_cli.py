@@ -83,27 +83,19 @@ def test_list_shows_what_the_api_lists_and_what_is_damaged(directory, client):
 
 
 ESCAPES = "\x1b]0;owned\x07 \x9b31m \u202egnp\r\n\x7f \ud83d"
-HOSTILE = [
-    {"id": ESCAPES, "timestamp": ESCAPES, "clientTimestamp": ESCAPES, "data": {}},
-    {"id": "x", "timestamp": "x", "data": {}, ESCAPES: "{"},
-    {"id": 1, "timestamp": ESCAPES, "data": {ESCAPES: []}},
-]
+COMMANDS = ["verify", "list", "list --json", "check", "check --json", "prune --keep-last 1"]
 
 
-@pytest.mark.parametrize(
-    "command", ["verify", "list", "list --json", "check", "check --json", "prune --keep-last 1"]
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_no_text_of_a_file_acts_on_the_terminal(tmp_path, command):
-    for number, document in enumerate(HOSTILE):
-        path = tmp_path / file_name(f"2026-01-01T00-00-00-00{number}Z-abcd")
-        path.write_text(json.dumps(document))
-    device = ESCAPES.rstrip("\ud83d")
+    document = {"id": ESCAPES, "timestamp": ESCAPES, ESCAPES: ESCAPES, "data": {ESCAPES: []}}
+    (tmp_path / file_name("2026-01-01T00-00-00-001Z-abcd")).write_text(json.dumps(document))
     for hour in range(2):
-        made = datetime(2026, 1, 4, hour, tzinfo=UTC)
-        write_backup(tmp_path, made, deviceId=f"device-{hour}", device=device)
+        head = {"deviceId": f"device-{hour}", "device": ESCAPES.rstrip("\ud83d")}
+        write_backup(tmp_path, datetime(2026, 1, 4, hour, tzinfo=UTC), **head)
     ended = run(tmp_path, *command.split())
     assert len(ended.stdout) > 100
-    assert all(letter.isprintable() or letter == "\n" for letter in ended.stdout + ended.stderr)
+    assert all(letter.isprintable() or letter == "\n" for letter in ended.stdout)
 
 
 # --- help and errors ------------------------------------------------------------------------------
@@ -191,3 +183,13 @@ def test_letters_that_the_terminal_does_not_have_are_replaced(tmp_path):
     given = environ(tmp_path / "dłtł", PYTHONIOENCODING="latin-1")
     ended = subprocess.run([*MODULE, "verify"], env=given, capture_output=True)
     assert ended.stdout.startswith(f"0 backups in {tmp_path}/d?t?, ".encode())
+
+
+def test_output_that_cannot_be_written_is_one_line(directory):
+    command = [*MODULE, "list"]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            command, env=environ(directory), stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("The storage failed: No space left on device")

@@ -81,7 +81,7 @@ def test_the_reasons_are_the_rules_that_keep_it():
 def test_the_last_one_before_a_loss_is_kept():
     _, two, three, four = backups = daily(range(4))
     two.counts, three.counts = {"atoms": 8, "snapshots": 1}, {"atoms": 4, "snapshots": 1}
-    four.counts = {"atoms": 4}
+    four.counts = {"atoms": 4, "snapshots": 0}
     reasons = kept(backups, {"last": 1})
     assert reasons == {
         two.id: ["before atoms fell from 8 to 4"],

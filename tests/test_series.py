@@ -48,12 +48,6 @@ def test_half_or_more_is_a_loss_of_however_few(had, has, is_loss):
     assert [str(loss) for loss in found] == [f"atoms fell from {had} to {has}"] * is_loss
 
 
-def test_a_category_that_is_not_there_any_more_is_lost():
-    before, after = history((NONE, 1), (NONE, 1))
-    after.counts = {"snapshots": 1}
-    assert [str(loss) for loss in losses([before, after])] == ["atoms fell from 1 to 0"]
-
-
 # The history, and the places of the backups before a loss that was not made good.
 STANDING = {
     "not made good": ([(LAPTOP, 41), (LAPTOP, 3), (LAPTOP, 4)], [0]),

@@ -3,7 +3,6 @@
 Only ``serve`` makes a directory. Results go to stdout. An error is one line on stderr.
 """
 
-import os
 import signal
 import sys
 from zoneinfo import ZoneInfoNotFoundError
@@ -34,10 +33,7 @@ class _Commands(click.Group):
         except (BackupError, OSError, ZoneInfoNotFoundError) as error:
             message, status = str(as_backup_error(error)), 2
         say(message, err=True)
-        try:
-            sys.stdout.flush()
-        except OSError:  # Python would try again at its exit, and end with status 120
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout = sys.stderr  # or Python flushes it again at its exit, and ends with status 120
         sys.exit(status)
 
 

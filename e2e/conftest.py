@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 TOOLS = {
     "browser": ["chromium", "nginx", "node", "npm"],
     "site": ["chromium", "nginx"],
-    "containers": ["chromium", "docker", "restic", "shellcheck"],
+    "containers": ["chromium", "docker", "node", "npm", "restic", "shellcheck"],
     "test_off_site.py": ["restic", "rclone"],
     "test_systemd.py": ["docker"],
 }

@@ -1,7 +1,4 @@
-"""What the evidence needs, and how much of it there is.
-
-What a selected test needs and the machine lacks ends the run at once, with the whole list.
-"""
+"""What the evidence needs, and how much of it there is."""
 
 import os
 import shutil

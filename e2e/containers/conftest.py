@@ -28,20 +28,17 @@ def run(*command, **options):
     return subprocess.run(command, **options)
 
 
-class Direct(Remote):
-    """The backup server's own port."""
-
-    def __init__(self, port):
-        self.port = port
-
-
 class Deployment(Remote):
-    """A copy of the project, deployed as a Compose project of its own; requests are nginx's."""
+    """A copy of the project, deployed as a Compose project of its own; requests are nginx's.
+
+    ``direct`` is the backup server's own port.
+    """
 
     def __init__(self, directory):
         self.directory = directory
         self.project = f"portfolio-test-{secrets.token_hex(4)}"
-        self.port, self.direct = free_port(), Direct(free_port())
+        self.port, self.direct = free_port(), Remote()
+        self.direct.port = free_port()
         self.environ = {k: v for k, v in os.environ.items() if k not in SETTINGS}
         self.environ["COMPOSE_PROJECT_NAME"] = self.project
         ignored = [f"--exclude={name}" for name in ("node_modules", "dist", "__pycache__")]
@@ -49,7 +46,6 @@ class Deployment(Remote):
         run("tar", "-x", "-C", directory, input=packed, text=False)
         (directory / "compose.override.yaml").write_text(CHECKED_OFTEN)
         self.configure()
-        self.changed = False
 
     def configure(self, **settings):
         """Write .env anew."""
@@ -58,16 +54,10 @@ class Deployment(Remote):
         (self.directory / ".env").write_text("".join(lines))
 
     def deploy(self, fails=False, **environ):
-        """Run deploy.sh, from elsewhere; returns what it said, output and errors mixed."""
-        done = run(
-            str(self.directory / "deploy.sh"),
-            cwd="/",
-            env=self.environ | environ,
-            check=False,
-            capture_output=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        """Run deploy.sh, from elsewhere; return its output and errors, mixed."""
+        mixed = {"capture_output": False, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        environ = self.environ | environ
+        done = run(f"{self.directory}/deploy.sh", cwd="/", env=environ, check=False, **mixed)
         assert (done.returncode != 0) == fails, done.stdout
         return done.stdout
 
@@ -75,8 +65,8 @@ class Deployment(Remote):
         options = {"cwd": self.directory, "env": self.environ} | options
         return run("docker", "compose", *arguments, **options).stdout
 
-    def start(self, *services):
-        self.compose("up", "--no-build", "--detach", "--wait", *services)
+    def start(self, *services, **options):
+        self.compose("up", "--no-build", "--detach", "--wait", *services, **options)
 
     def execute(self, service, *command, **options):
         return self.compose("exec", "--no-TTY", service, *command, **options)
@@ -94,30 +84,24 @@ class Deployment(Remote):
         assert answer.status == 200, answer.body
         return answer.body
 
-    def remove(self):
-        self.compose("down", "--volumes", "--rmi", "local", "--remove-orphans", "--timeout", "5")
-
 
 @pytest.fixture(scope="session")
 def shared_deployment(tmp_path_factory):
-    for command in (["info"], ["compose", "version"]):
-        if run("docker", *command, check=False).returncode:
-            pytest.fail(f"docker {' '.join(command)} fails: an engine and Compose v2 are needed")
     deployment = Deployment(tmp_path_factory.mktemp("checkout"))
     try:
         deployment.first = deployment.deploy()
         yield deployment
     finally:
-        deployment.remove()
+        down = ("down", "--volumes", "--rmi", "local", "--remove-orphans", "--timeout", "5")
+        deployment.compose(*down)
 
 
 @pytest.fixture
 def deployment(shared_deployment):
     """The deployment all tests share, with its defaults."""
-    if shared_deployment.changed:
-        storage = f"{shared_deployment.project}_backup-data"
-        shared_deployment.deploy(NEW_STORAGE=storage)
-        shared_deployment.changed = False
+    if (shared_deployment.directory / "redeployed").exists():
+        shared_deployment.deploy(NEW_STORAGE=f"{shared_deployment.project}_backup-data")
+        (shared_deployment.directory / "redeployed").unlink()
     yield shared_deployment
     shared_deployment.configure()
 
@@ -125,6 +109,6 @@ def deployment(shared_deployment):
 @pytest.fixture
 def redeployed(shared_deployment):
     """The same for a test that deploys other settings; the next one that needs it deploys anew."""
-    shared_deployment.changed = True
+    (shared_deployment.directory / "redeployed").touch()
     yield shared_deployment
     shared_deployment.configure()

@@ -245,6 +245,7 @@ def test_the_page_of_the_image_is_beside_the_site_with_a_strict_policy(
         if policy:
             assert_file(nginx.get("/"), "site index.html ", "no-cache")
             assert nginx.get("/").headers["Content-Security-Policy"] == policy
+            assert "Permissions-Policy" not in nginx.get("/").headers, "it may use the microphone"
 
 
 @pytest.mark.parametrize(

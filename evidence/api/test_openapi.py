@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support import ROOT, assert_error
+from support import ROOT
 
 from backup_server import create_app
 from backup_server.settings import Settings
@@ -61,17 +61,3 @@ def test_the_server_answers_as_described(start_server, tmp_path, amount, token):
     assert {200, 201, 400, 404} | ({401} if token else {206, 304, 405, 409, 415}) <= seen
     assert max(seen) < 500
     assert TOKEN not in server.log
-
-
-def test_the_examples_in_the_description_are_accepted(server):
-    schemas = SPECIFICATION["components"]["schemas"]
-    (upload,) = schemas["Upload"]["examples"]
-    backup_id = server.upload(upload)["id"]
-    (change,) = schemas["Change"]["examples"]
-    base = server.upload({"atoms": [{"slug": "old-one"}]})["id"]
-    assert_error(server.post(f"/api/backup?base={base}", change), 409, "atoms has 1 items, not 41")
-    change["counts"] = {"atoms": 1, "snapshots": 1}
-    assert server.upload(change, f"?base={base}")["counts"]["snapshots"] == 1
-    (restore,) = schemas["RestoreRequest"]["examples"]
-    part = server.post("/api/restore", restore | {"backupId": backup_id}).json
-    assert part["data"] == {"atoms": upload["atoms"]}

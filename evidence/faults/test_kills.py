@@ -33,9 +33,7 @@ def test_no_kill_of_the_server_loses_halves_doubles_or_revives_a_backup(tmp_path
             ledger.complain("errors", server.log[-4000:])
         server.log_path.unlink()
         ledger.counts["kills"] += 1
-    print(ledger.table("kills"))
-    assert ledger.failures() == {}, ledger.complaints
-    assert ledger.counts["acknowledged"] > 20
+    ledger.report()
     assert all(ledger.counts[name] for name in ("changes", "deleted", "retried"))
 
 
@@ -62,9 +60,7 @@ def test_nothing_is_lost_on_a_full_disk_under_two_servers_whose_workers_are_kill
         inspect(servers, ledger, refusals)
         for server in servers:
             server.kill()
-    print(ledger.table("workers killed on a full disk"))
-    assert ledger.failures() == {}, ledger.complaints
-    assert ledger.counts["acknowledged"] > 20
+    ledger.report()
     assert any(one.state == "refused" for one in ledger.uploads.values()), "it was never full"
 
 

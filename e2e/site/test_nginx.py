@@ -53,6 +53,7 @@ class Recorder(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
+        self.server.heads.append(self.path)
         self.server.reads.wait(20)
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.requests.append(self)
@@ -72,9 +73,10 @@ class Recorder(http.server.BaseHTTPRequestHandler):
 
 
 class Upstream(http.server.ThreadingHTTPServer):
-    """A stand-in for the backup server: records requests, answers what ``answer(request)`` returns.
+    """A stand-in for the backup server: ``answer(request)`` returns what it answers.
 
-    No body is read before ``reads`` is set; ``answered`` is set when an answer was written.
+    It records heads at once and whole requests later. No body is read before ``reads`` is set;
+    ``answered`` is set when an answer was written.
     """
 
     def __init__(self):
@@ -84,7 +86,7 @@ class Upstream(http.server.ThreadingHTTPServer):
         self.reset()
 
     def reset(self):
-        self.requests = []
+        self.heads, self.requests = [], []
         self.reads.set()
         self.answered.clear()
         self.answer = lambda request: (200, {"ETag": '"strong"'}, JSON)
@@ -348,7 +350,7 @@ def test_a_body_reaches_the_server_when_it_is_whole_and_one_that_stalls_never(st
             with connect(nginx, sent) as sock:
                 assert sock.recv(100) == b""
         wait_until(lambda: nginx.log().count("POST /api/backup 408") == 2)
-        assert upstream.requests == []
+        assert upstream.heads == []
         body = b"a" * 400_000 + b"b" * 400_000
         assert exchange(nginx, upload_head() + chunked([body])).status == 200
     assert upstream.requests[0].body == body

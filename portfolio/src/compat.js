@@ -13,20 +13,21 @@ export { disableAutoBackup, getBackupStatus, getUnsyncedSnapshots } from './inde
 /** @typedef {import('./index.js').Category} Category */
 /** @typedef {import('./index.js').Receipt} Receipt */
 
-/** @param {string} what @param {unknown} error */
-function log(what, error) {
+/** @template T @param {string} what @param {T} answer @returns {(error: unknown) => T} */
+const failed = (what, answer) => (error) => {
   console.error(`[backup] ${what}:`, error);
-}
+  return answer;
+};
 
 /** @returns {Promise<Receipt | null>} null also while a backup runs */
 export async function createBackup() {
   if (client.getBackupStatus().status === 'backing-up') return null;
-  return client.createBackup().catch((error) => (log('Failed', error), null));
+  return client.createBackup().catch(failed('Failed', null));
 }
 
 /** @returns {Promise<BackupSummary[]>} */
 export function listBackups() {
-  return client.listBackups().catch((error) => (log('Failed to list backups', error), []));
+  return client.listBackups().catch(failed('Failed to list backups', []));
 }
 
 /**
@@ -37,20 +38,17 @@ export function listBackups() {
  * snapshotsRestored: number} | null>} what was written
  */
 export async function restoreFromBackup(backupId, items) {
-  try {
-    const result = await client.restoreFromBackup(backupId, items, { conflicts: 'replace' });
-    const written = [...result.added, ...result.replaced];
-    const count = (/** @type {Category} */ name) =>
-      written.filter(({ category }) => category === name).length;
-    return {
-      atomsRestored: count('atoms'),
-      compositionsRestored: count('compositions'),
-      snapshotsRestored: count('snapshots'),
-    };
-  } catch (error) {
-    log('Restore failed', error);
-    return null;
-  }
+  const call = client.restoreFromBackup(backupId, items, { conflicts: 'replace' });
+  const result = await call.catch(failed('Restore failed', null));
+  if (!result) return null;
+  const written = [...result.added, ...result.replaced];
+  const count = (/** @type {Category} */ name) =>
+    written.filter(({ category }) => category === name).length;
+  return {
+    atomsRestored: count('atoms'),
+    compositionsRestored: count('compositions'),
+    snapshotsRestored: count('snapshots'),
+  };
 }
 
 export function enableAutoBackup() {

@@ -1,7 +1,4 @@
-/**
- * What this module throws. `message` is a sentence for the person in front of the page; `cause`
- * keeps the original error.
- */
+/** Its `message` is a sentence for the person in front of the page; `cause` is the original error. */
 export class BackupError extends Error {
   /**
    * @param {string} message

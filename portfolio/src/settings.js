@@ -20,23 +20,15 @@ export const DEFAULTS = {
 export function changed(settings, options) {
   const { baseUrl = settings.baseUrl, timeoutMs = settings.timeoutMs } = options;
   const { getDB, token, device } = { ...settings, ...options };
-  if (typeof baseUrl !== 'string') throw new BackupError('configure: baseUrl must be a string');
-  if (getDB !== undefined && typeof getDB !== 'function') {
-    throw new BackupError('configure: getDB must be a function that resolves to a database');
-  }
-  for (const [name, value] of Object.entries({ token, device })) {
-    if (value !== undefined && value !== null && typeof value !== 'string') {
-      throw new BackupError(`configure: ${name} must be a string`);
-    }
-  }
-  if (!(Number.isFinite(timeoutMs) && timeoutMs > 0)) {
-    throw new BackupError('configure: timeoutMs must be a positive number of milliseconds');
-  }
-  return {
-    baseUrl: baseUrl.replace(/\/+$/, ''),
-    getDB,
-    token: token || undefined,
-    device: device || undefined,
-    timeoutMs,
+  const check = (/** @type {boolean} */ isRight, /** @type {string} */ rule) => {
+    if (!isRight) throw new BackupError(`configure: ${rule}`);
   };
+  const isFunction = getDB === undefined || typeof getDB === 'function';
+  check(typeof baseUrl === 'string', 'baseUrl must be a string');
+  check(isFunction, 'getDB must be a function that resolves to a database');
+  check(typeof (token ?? '') === 'string', 'token must be a string');
+  check(typeof (device ?? '') === 'string', 'device must be a string');
+  check(Number.isFinite(timeoutMs) && timeoutMs > 0, 'timeoutMs must be a positive number');
+  const [own, name] = [token || undefined, device || undefined];
+  return { baseUrl: baseUrl.replace(/\/+$/, ''), getDB, token: own, device: name, timeoutMs };
 }

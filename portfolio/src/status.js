@@ -1,6 +1,4 @@
-/**
- * What the client knows about itself, the event that tells of it, and its words.
- */
+/** What the client knows about itself, the event that tells of it, and its words. */
 
 /** @import { BackupStatus } from './types.js' */
 
@@ -55,56 +53,25 @@ export class Status {
  * @returns {{state: State, text: string}}
  */
 export function describeStatus(status, { online = globalThis.navigator?.onLine ?? true } = {}) {
-  const { lastError, unsyncedCount, baseCount, reached, note } = status;
+  const { lastError, unsyncedCount, storedCount, baseId, baseCount, verified, reached } = status;
   const time = status.lastBackupTime ?? '';
-  const state = stateOf(status, online);
-  switch (state) {
-    case 'checking':
-      return { state, text: 'Checking…' };
-    case 'backing-up':
-      return { state, text: 'Backing up…' };
-    case 'error':
-      return { state, text: `Not backed up: ${lastError}` };
-    case 'offline':
-      return { state, text: `Offline, ${changes(unsyncedCount)} not backed up yet` };
-    case 'unsynced': {
-      const text = `${changes(unsyncedCount)} not backed up yet`;
-      return { state, text: note === null ? text : `${text}: ${note}` };
-    }
-    case 'empty':
-      return { state, text: 'Nothing to back up yet' };
-    case 'emptied':
-      return { state, text: `Nothing is stored here; the last backup, ${timeOf(time)}, has ${baseCount}` };
-    case 'unverified': {
-      const why = reached === null ? 'asking the server…' : 'server not reached';
-      return { state, text: `${backedUp(time)}, ${why}` };
-    }
-    case 'backed-up':
-      return { state, text: backedUp(time) };
+  const waits = `${unsyncedCount} ${unsyncedCount === 1 ? 'change' : 'changes'} not backed up yet`;
+  const say = (/** @type {State} */ state, /** @type {string} */ text) => ({ state, text });
+  if (status.status === 'backing-up') return say('backing-up', 'Backing up…');
+  if (unsyncedCount && storedCount && !online) return say('offline', `Offline, ${waits}`);
+  if (lastError !== null) return say('error', `Not backed up: ${lastError}`);
+  if (unsyncedCount === null) return say('checking', 'Checking…');
+  if (storedCount === 0 && !baseCount) return say('empty', 'Nothing to back up yet');
+  if (storedCount === 0) {
+    const last = `the last backup, ${timeOf(time)}, has ${baseCount}`;
+    return say('emptied', `Nothing is stored here; ${last}`);
   }
-}
-
-/** @param {BackupStatus} status @param {boolean} online @returns {State} */
-function stateOf(status, online) {
-  const { lastError, unsyncedCount, storedCount, baseId, baseCount, verified } = status;
-  if (status.status === 'backing-up') return 'backing-up';
-  if (unsyncedCount && storedCount && !online) return 'offline';
-  if (lastError !== null) return 'error';
-  if (unsyncedCount === null) return 'checking';
-  if (storedCount === 0) return baseCount ? 'emptied' : 'empty';
-  if (unsyncedCount > 0) return 'unsynced';
-  if (baseId === null) return 'checking';
-  return verified ? 'backed-up' : 'unverified';
-}
-
-/** @param {number | null} count */
-function changes(count) {
-  return count === 1 ? '1 change' : `${count} changes`;
-}
-
-/** @param {string} timestamp */
-function backedUp(timestamp) {
-  return `Backed up ${isToday(timestamp) ? 'at' : 'on'} ${timeOf(timestamp)}`;
+  if (unsyncedCount > 0) return say('unsynced', status.note ? `${waits}: ${status.note}` : waits);
+  if (baseId === null) return say('checking', 'Checking…');
+  const backedUp = `Backed up ${isToday(time) ? 'at' : 'on'} ${timeOf(time)}`;
+  if (verified) return say('backed-up', backedUp);
+  const why = reached === null ? 'asking the server…' : 'server not reached';
+  return say('unverified', `${backedUp}, ${why}`);
 }
 
 /** @param {string} timestamp */

@@ -1,8 +1,6 @@
 /**
  * `<sync-status>`: one line that says whether everything is backed up. What does not fit into the
- * line is shown beside it on a press. Font and text colour are the page's; the icon's colours follow
- * `color-scheme`, and `--sync-good`, `--sync-busy`, `--sync-wait` and `--sync-bad` replace them.
- * `data-state` on the element names what it shows.
+ * line is shown beside it on a press. Font and text colour are the page's; README.md names the rest.
  */
 
 import { client } from './client.js';
@@ -65,30 +63,27 @@ export class SyncStatusElement extends Base {
   #parts = null;
 
   connectedCallback() {
-    this.#parts ??= build(this);
+    const parts = (this.#parts ??= build(this));
     if (!this.hasAttribute('role')) this.setAttribute('role', 'status');
     this.#connected = new AbortController();
     const { signal } = this.#connected;
-    const render = () => this.#render();
+    const render = () => this.#render(parts);
     for (const type of [STATUS_EVENT, 'online', 'offline']) {
       window.addEventListener(type, render, { signal });
     }
     render();
-    const { text } = this.#parts;
-    const resized = new ResizeObserver(() => pressable(text));
-    resized.observe(text);
+    const resized = new ResizeObserver(() => pressable(parts.text));
+    resized.observe(parts.text);
     signal.addEventListener('abort', () => resized.disconnect());
     client().watch(signal);
   }
 
   disconnectedCallback() {
     this.#connected?.abort();
-    this.#connected = null;
   }
 
-  #render() {
-    if (!this.#parts) return;
-    const { path, text, progress } = this.#parts;
+  /** @param {ReturnType<typeof build>} parts */
+  #render({ path, text, progress }) {
     const status = client().status.current;
     const { state, text: words } = describeStatus(status);
     if (this.dataset.state !== state) {
@@ -116,15 +111,9 @@ function build(host) {
   svg.setAttribute('aria-hidden', 'true');
   const path = document.createElementNS('http://www.w3.org/2000/svg', 'path');
   svg.append(path);
-  const text = document.createElement('button');
-  text.type = 'button';
-  text.className = 'text';
-  text.part.add('text');
-  const rest = document.createElement('div');
-  rest.className = 'rest';
-  rest.part.add('rest');
-  rest.popover = 'auto';
-  text.popoverTargetElement = rest;
+  const [text, rest] = [document.createElement('button'), document.createElement('div')];
+  Object.assign(rest, { className: 'rest', part: 'rest', popover: 'auto' });
+  Object.assign(text, { className: 'text', part: 'text', type: 'button', popoverTargetElement: rest });
   rest.addEventListener('beforetoggle', () => {
     rest.textContent = text.textContent;
     const { left, bottom } = text.getBoundingClientRect();
@@ -132,7 +121,6 @@ function build(host) {
     rest.style.setProperty('--below', `${bottom}px`);
   });
   const progress = document.createElement('progress');
-  progress.max = 1;
   progress.setAttribute('aria-label', 'Backup progress');
   root.append(svg, text, rest, progress);
   return { path, text, progress };

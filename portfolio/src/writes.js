@@ -42,44 +42,34 @@ function watchTransaction(transaction, listener) {
   };
 }
 
-/** @param {IDBObjectStore} store @param {Category} category @param {Notes} notes */
+/** @param {any} store an IDBObjectStore @param {Category} category @param {Notes} notes */
 function watchStore(store, category, notes) {
   if (watched.has(store)) return;
   watched.add(store);
-  const { add, put, delete: remove, clear, index: open } = store;
-  store.add = function (...parameters) {
-    return noteWrite(add.apply(this, parameters), category, parameters[0], notes);
+  /** @param {string} name @param {(request: any, parameters: any[]) => void} note */
+  const watch = (name, note) => {
+    const own = store[name];
+    store[name] = function (/** @type {any[]} */ ...parameters) {
+      const result = own.apply(this, parameters);
+      note(result, parameters);
+      return result;
+    };
   };
-  store.put = function (...parameters) {
-    return noteWrite(put.apply(this, parameters), category, parameters[0], notes);
-  };
-  store.delete = function (query) {
-    const request = remove.call(this, query);
+  for (const name of ['add', 'put']) {
+    watch(name, (request, [value]) => noteWrite(request, category, value, notes));
+  }
+  watch('delete', (request, [query]) => {
     request.addEventListener('success', () => {
       if (query instanceof IDBKeyRange) notes.unseen = true;
       else notes.writes.push({ category, key: query, record: null });
     });
-    return request;
-  };
-  store.clear = function () {
-    notes.unseen = true;
-    return clear.call(this);
-  };
-  store.index = function (name) {
-    const index = open.call(this, name);
-    watchCursors(index, notes);
-    return index;
-  };
-  watchCursors(store, notes);
-}
-
-/** @param {IDBObjectStore | IDBIndex} source @param {Notes} notes */
-function watchCursors(source, notes) {
-  const { openCursor: open } = source;
-  source.openCursor = function openCursor(...parameters) {
-    notes.unseen = true;
-    return open.apply(this, parameters);
-  };
+  });
+  // An index may be asked for a cursor, which writes.
+  for (const name of ['clear', 'openCursor', 'index']) {
+    watch(name, () => {
+      notes.unseen = true;
+    });
+  }
 }
 
 /**
@@ -87,23 +77,10 @@ function watchCursors(source, notes) {
  * @param {Notes} notes
  */
 function noteWrite(request, category, value, notes) {
-  const record = copied(value);
+  const record = structuredClone(value);
   request.addEventListener('success', () => {
     const key = request.result;
-    const path = KEY_PATHS[category];
     // Where the host left the key to IndexedDB, that is where IndexedDB puts it.
-    if (record && !(path in record)) record[path] = key;
-    if (record) notes.writes.push({ category, key, record });
-    else notes.unseen = true;
+    notes.writes.push({ category, key, record: { ...record, [KEY_PATHS[category]]: key } });
   });
-  return request;
-}
-
-/** @param {StoredRecord} value @returns {StoredRecord | null} null where it can't be copied */
-function copied(value) {
-  try {
-    return structuredClone(value);
-  } catch {
-    return null;
-  }
 }

@@ -7,7 +7,7 @@ import { CATEGORIES, isCategory, KEY_PATHS, recordName } from './categories.js';
 import { client } from './client.js';
 import { BackupError, messageOf } from './errors.js';
 import { matchesDigest } from './digests.js';
-import { parsed, request } from './transport.js';
+import { isTime, parsed, request } from './transport.js';
 
 /** @import { BackupDocument, Category, Items, Part, Source, StoredRecord } from './types.js' */
 
@@ -32,14 +32,19 @@ export async function downloadBackup(id) {
 
 /**
  * @param {Source} source @param {Items | null} [items]
- * @returns {Promise<Part>} every record checked
+ * @returns {Promise<Part>} every record checked, in the order of the categories
  * @throws {BackupError} also when a key is not in the backup
  */
 export async function readPart(source, items) {
   const wanted = wantedOf(items);
   const { id, timestamp, data } = await readBackup(source);
-  const picked = [...wanted].map(([category, keys]) => [category, pick(category, data[category], keys)]);
-  return { id, timestamp, data: Object.fromEntries(picked) };
+  /** @type {Part} */
+  const part = { id, timestamp, data: {} };
+  for (const category of CATEGORIES) {
+    const keys = wanted[category];
+    if (keys) part.data[category] = pick(category, data[category], keys);
+  }
+  return part;
 }
 
 /** @param {string} id */
@@ -50,35 +55,24 @@ function fetchText(id) {
 /** @param {Blob} file */
 async function fromFile(file) {
   const name = file instanceof File ? file.name : 'The file';
-  const text = await textOf(file, name);
-  let document;
-  try {
-    document = JSON.parse(text);
-  } catch (cause) {
-    const reason = `${name} is no whole backup: it is not JSON (${messageOf(cause)})`;
-    throw new BackupError(reason, { cause });
-  }
-  const backup = checked(document, name);
-  if (matchesDigest(text)) return backup;
-  throw new BackupError(
-    `${name} is not as the server wrote it: its SHA-256 does not match. ` +
-      'If it was changed on purpose, delete the member sha256 in it',
-  );
-}
-
-/** @param {Blob} file @param {string} name */
-async function textOf(file, name) {
+  let text, document;
   try {
     // What can't be a document is not read into memory: it may be a film.
     if (!(await file.slice(0, 256).text()).trimStart().startsWith('{')) throw new SyntaxError();
     const bytes = await file.arrayBuffer();
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+    document = JSON.parse(text);
   } catch (cause) {
-    if (cause instanceof DOMException) {
-      throw new BackupError(`${name} can't be read: ${messageOf(cause)}`, { cause });
-    }
-    throw new BackupError(`${name} is no backup: it is not JSON`, { cause });
+    const isUnread = cause instanceof DOMException;
+    const reason = isUnread ? `can't be read: ${messageOf(cause)}` : 'is no backup: it is not JSON';
+    throw new BackupError(`${name} ${reason}`, { cause });
   }
+  const backup = checked(document, name);
+  if (matchesDigest(text, document)) return backup;
+  throw new BackupError(
+    `${name} is not as the server wrote it: its SHA-256 does not match. ` +
+      'If it was changed on purpose, delete the member sha256 in it',
+  );
 }
 
 /**
@@ -87,8 +81,7 @@ async function textOf(file, name) {
  */
 function checked(document, name) {
   const { id, timestamp, version, data } = document ?? {};
-  const isTime = typeof timestamp === 'string' && !Number.isNaN(Date.parse(timestamp));
-  if (typeof id !== 'string' || id === '' || !isTime || !isObject(data)) {
+  if (typeof id !== 'string' || id === '' || !isTime(timestamp) || !isObject(data)) {
     throw new BackupError(`${name} is no backup: it lacks an id, a timestamp or its data`);
   }
   if ((version ?? 1) !== 1) {
@@ -130,22 +123,20 @@ function isKey(value) {
 
 /**
  * @param {Items | null | undefined} items
- * @returns {Map<Category, true | IDBValidKey[]>} in the order of the categories
+ * @returns {Partial<Record<Category, true | IDBValidKey[]>>} those that are chosen
  */
 function wantedOf(items) {
   const asked = items ?? CATEGORIES;
   const choices = Array.isArray(asked) ? asked.map((name) => [name, true]) : Object.entries(asked);
-  const wanted = new Map();
   for (const [name, choice] of choices) {
     if (!isCategory(name)) throw new BackupError(`There is no category ${name} to restore`);
-    if (!(choice === undefined || typeof choice === 'boolean' || Array.isArray(choice))) {
+    if (!(['boolean', 'undefined'].includes(typeof choice) || Array.isArray(choice))) {
       throw new BackupError(`items: ${name} must be true, false or a list of keys`);
     }
-    if (Array.isArray(choice) ? choice.length > 0 : choice) wanted.set(name, choice);
   }
-  if (wanted.size === 0) throw new BackupError('Nothing is chosen to restore');
-  const inOrder = CATEGORIES.filter((name) => wanted.has(name));
-  return new Map(inOrder.map((name) => [name, wanted.get(name)]));
+  const chosen = choices.filter(([, choice]) => (Array.isArray(choice) ? choice.length : choice));
+  if (chosen.length === 0) throw new BackupError('Nothing is chosen to restore');
+  return Object.fromEntries(chosen);
 }
 
 /** @param {Category} category @param {StoredRecord[]} records @param {true | IDBValidKey[]} keys */

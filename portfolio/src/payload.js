@@ -1,11 +1,10 @@
-/**
- * An upload on the wire: the body of `POST /api/backup`, plain or gzipped, and its address.
- */
+/** An upload on the wire: the body of `POST /api/backup`, its address and its answer. */
 
 import { CATEGORIES } from './categories.js';
-import { checkedReceipt, parsed, request } from './transport.js';
+import { BackupError } from './errors.js';
+import { isTime, parsed, request } from './transport.js';
 
-/** @import { Settings, Upload } from './types.js' */
+/** @import { Counts, Receipt, Settings, Upload } from './types.js' */
 
 /** @typedef {{deviceId: string, device: string | undefined}} Device */
 
@@ -27,10 +26,7 @@ export function ready(upload, device) {
   return compressed.get(upload) ?? new Blob(partsOf(upload, device), { type: 'text/plain' });
 }
 
-/**
- * @param {Upload} upload @param {Device} device
- * @returns {Promise<Blob>} plain JSON where the browser can't compress
- */
+/** @param {Upload} upload @param {Device} device gzipped, if the browser can do that */
 export async function compress(upload, device) {
   const json = new Blob(partsOf(upload, device), { type: 'application/json' });
   if (typeof CompressionStream === 'undefined') return json;
@@ -48,7 +44,7 @@ export async function compress(upload, device) {
  */
 export async function post(settings, upload, device, onProgress) {
   const body = compressed.get(upload) ?? (await compress(upload, device));
-  const options = { method: 'POST', path: pathOf(upload), body, type: body.type, onProgress };
+  const options = { method: 'POST', path: pathOf(upload), body, onProgress };
   const answer = await request(settings, options);
   return checkedReceipt(parsed(answer), upload.counts);
 }
@@ -58,12 +54,11 @@ function partsOf({ base, entries, counts }, { deviceId, device }) {
   const parts = ['{'];
   for (const category of CATEGORIES) {
     const those = entries.filter((entry) => entry.category === category);
-    const put = those.flatMap(({ json }) => (json === null ? [] : [json]));
+    const put = those.flatMap(({ json }) => (json === null ? [] : [',', json])).slice(1);
     const deleted = those.filter(({ json }) => json === null).map(({ key }) => key);
-    if (base === null) parts.push(`"${category}":[`, ...joined(put), '],');
+    if (base === null) parts.push(`"${category}":[`, ...put, '],');
     else if (those.length > 0) {
-      parts.push(`"${category}":{"put":[`, ...joined(put));
-      parts.push(`],"delete":${JSON.stringify(deleted)}},`);
+      parts.push(`"${category}":{"put":[`, ...put, `],"delete":${JSON.stringify(deleted)}},`);
     }
   }
   if (base !== null) parts.push(`"counts":${JSON.stringify(counts)},`);
@@ -72,7 +67,20 @@ function partsOf({ base, entries, counts }, { deviceId, device }) {
   return parts;
 }
 
-/** @param {string[]} texts */
-function joined(texts) {
-  return texts.flatMap((text, index) => (index ? [',', text] : [text]));
+/**
+ * A captive portal's 200 is no receipt, and neither is one for other contents.
+ *
+ * @param {any} receipt @param {Counts} counts @returns {Receipt} @throws {BackupError}
+ */
+function checkedReceipt(receipt, counts) {
+  const isId = typeof receipt?.id === 'string' && receipt.id !== '';
+  if (!isId || !isTime(receipt.timestamp) || !Number.isInteger(receipt.size) || !receipt.counts) {
+    throw new BackupError('The server\'s answer is not a receipt for a backup');
+  }
+  for (const category of CATEGORIES) {
+    const [stored, sent] = [receipt.counts[category], counts[category]];
+    const words = `it names ${stored} ${category}, ${sent} were sent`;
+    if (stored !== sent) throw new BackupError(`The receipt is not for this backup: ${words}`);
+  }
+  return receipt;
 }

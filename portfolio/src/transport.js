@@ -1,26 +1,24 @@
 /**
- * One request to the backup server, tried up to four times, and what its answers must look like.
+ * One request to the backup server, tried up to four times.
  *
  * XMLHttpRequest rather than fetch: it alone reports how much of an upload has been sent, and
  * so an attempt can fail for standing still instead of for being large.
  */
 
-import { CATEGORIES } from './categories.js';
 import { BackupError } from './errors.js';
 
-/** @import { Counts, Receipt, Settings } from './types.js' */
+/** @import { Settings } from './types.js' */
 
 /**
  * @typedef {object} Request
  * @property {string} path below the base URL
  * @property {string} [method] GET by default
- * @property {Blob | string} [body]
- * @property {string} [type] the body's
+ * @property {Blob} [body]
  * @property {(fraction: number) => void} [onProgress] 0 to 1, of the upload
  * @property {boolean} [once] not tried again
  */
 
-/** @typedef {{status: number, text: string, retryAfter: number}} Answer */
+/** @typedef {{status: number, text: string, retryAfter: number}} Answer status 0: there was none */
 
 const DELAYS = [1, 2, 4]; // seconds before the second, third and fourth attempt
 
@@ -37,14 +35,14 @@ const DRAIN = 32 * 1024;
  */
 export async function request(settings, options) {
   for (let attempt = 0; ; attempt += 1) {
-    const outcome = await exchange(settings, options);
-    const answer = outcome instanceof BackupError ? null : outcome;
-    if (answer && answer.status >= 200 && answer.status < 300) return answer;
+    const answer = await exchange(settings, options);
+    const { status } = answer;
     // A deletion whose answer was lost: what is asked for has happened.
-    if (answer?.status === 404 && options.method === 'DELETE' && attempt > 0) return answer;
-    const failure = outcome instanceof BackupError ? outcome : refusal(outcome);
-    const wait = Math.max(DELAYS[attempt] ?? Infinity, failure.retryAfter);
-    if (options.once || !isWorthRetrying(answer) || wait > LONGEST_WAIT) throw failure;
+    const isDeleted = status === 404 && options.method === 'DELETE' && attempt > 0;
+    if ((status >= 200 && status < 300) || isDeleted) return answer;
+    const wait = Math.max(DELAYS[attempt] ?? Infinity, answer.retryAfter);
+    const isWorthIt = [0, 408, 429].includes(status) || status >= 500;
+    if (options.once || !isWorthIt || wait > LONGEST_WAIT) throw refusal(answer);
     options.onProgress?.(0);
     await new Promise((resolve) => setTimeout(resolve, wait * 1000));
   }
@@ -52,47 +50,23 @@ export async function request(settings, options) {
 
 /** @param {Answer} answer @returns {any} the JSON in it */
 export function parsed(answer) {
+  const { status, text } = answer;
   try {
-    return JSON.parse(answer.text);
-  } catch (error) {
-    throw new BackupError(`The answer (${answer.status}) is not the backup server's: no JSON`, {
-      cause: error,
-      status: answer.status,
-    });
+    return JSON.parse(text);
+  } catch (cause) {
+    const message = `The answer (${status}) is not the backup server's: no JSON`;
+    throw new BackupError(message, { cause, status });
   }
 }
 
-/**
- * A captive portal's 200 is no receipt, and neither is one for other contents.
- *
- * @param {any} receipt @param {Counts} counts @returns {Receipt} @throws {BackupError}
- */
-export function checkedReceipt(receipt, counts) {
-  const isReceipt =
-    typeof receipt?.id === 'string' &&
-    receipt.id !== '' &&
-    !Number.isNaN(Date.parse(receipt.timestamp)) &&
-    Number.isInteger(receipt.size) &&
-    typeof receipt.counts === 'object';
-  if (!isReceipt) throw new BackupError('The server\'s answer is not a receipt for a backup');
-  for (const category of CATEGORIES) {
-    const stored = receipt.counts?.[category];
-    if (stored === counts[category]) continue;
-    throw new BackupError(
-      `The server's receipt is not for this backup: it names ${stored} ${category}, ` +
-        `${counts[category]} were sent`,
-    );
-  }
-  return receipt;
-}
-
-/** @param {Answer | null} answer null where there was none */
-function isWorthRetrying(answer) {
-  return !answer || answer.status === 408 || answer.status === 429 || answer.status >= 500;
+/** @param {unknown} value */
+export function isTime(value) {
+  return typeof value === 'string' && !Number.isNaN(Date.parse(value));
 }
 
 /** @param {Answer} answer */
 function refusal({ status, text, retryAfter }) {
+  if (status === 0) return new BackupError(text);
   let reason;
   try {
     reason = JSON.parse(text).error;
@@ -103,21 +77,18 @@ function refusal({ status, text, retryAfter }) {
   return new BackupError(message, { status, retryAfter });
 }
 
-/**
- * @param {Readonly<Settings>} settings @param {Request} options
- * @returns {Promise<Answer | BackupError>} an error where no answer came
- */
-function exchange({ baseUrl, token, timeoutMs }, { method = 'GET', path, body, type, onProgress }) {
+/** @param {Readonly<Settings>} settings @param {Request} options @returns {Promise<Answer>} */
+function exchange({ baseUrl, token, timeoutMs }, { method = 'GET', path, body, onProgress }) {
   return new Promise((resolve) => {
     const xhr = new XMLHttpRequest();
     /** @type {ReturnType<typeof setTimeout>} */
     let timer;
-    const finish = (/** @type {Answer | BackupError} */ outcome) => {
+    const finish = (/** @type {string} */ text, status = 0, retryAfter = 0) => {
       clearTimeout(timer);
-      resolve(outcome);
+      resolve({ status, text, retryAfter });
     };
     const stalled = () => {
-      finish(new BackupError(`The server did not answer within ${timeoutMs / 1000} s`));
+      finish(`The server did not answer within ${timeoutMs / 1000} s`);
       xhr.abort();
     };
     const moved = (longer = 0) => {
@@ -126,10 +97,9 @@ function exchange({ baseUrl, token, timeoutMs }, { method = 'GET', path, body, t
     };
     xhr.onload = () => {
       // In seconds; a date (RFC 9110, section 10.2.3) is no number, and does not count.
-      const retryAfter = Number(xhr.getResponseHeader('Retry-After')) || 0;
-      finish({ status: xhr.status, text: xhr.responseText, retryAfter });
+      finish(xhr.responseText, xhr.status, Number(xhr.getResponseHeader('Retry-After')) || 0);
     };
-    xhr.onerror = () => finish(new BackupError('The backup server can\'t be reached'));
+    xhr.onerror = () => finish('The backup server can\'t be reached');
     xhr.onprogress = () => moved();
     xhr.upload.onprogress = ({ loaded, total }) => {
       moved();
@@ -139,7 +109,7 @@ function exchange({ baseUrl, token, timeoutMs }, { method = 'GET', path, body, t
     xhr.open(method, baseUrl + path);
     // As a beacon does, so that what works while the page is open works when it closes.
     xhr.withCredentials = true;
-    if (type) xhr.setRequestHeader('Content-Type', type);
+    if (body) xhr.setRequestHeader('Content-Type', body.type);
     if (token) xhr.setRequestHeader('Authorization', `Bearer ${token}`);
     moved();
     xhr.send(body);

@@ -30,7 +30,7 @@ const NO_BACKUPS = [
   ['[]', 'it is not JSON'],
   ['{}', 'lacks an id, a timestamp or its data'],
   ['{"atoms": [{"slug": "a1"}]}', 'lacks an id, a timestamp or its data'],
-  [express().slice(0, -1), 'no whole backup'],
+  [express().slice(0, -1), 'it is not JSON'],
   [express({ timestamp: 'yesterday' }), 'lacks an id, a timestamp or its data'],
   [express({ data: [] }), 'lacks an id, a timestamp or its data'],
   [express({ version: 2 }), 'version 2'],

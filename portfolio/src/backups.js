@@ -1,17 +1,14 @@
-/**
- * The backups on the server: listing and deleting them. Each entry of a listing is read by itself,
- * so that one that is wrong hides no other.
- */
+/** The server's list. Each entry is read by itself: what is wrong with one hides no other. */
 
 import { CATEGORIES, countsOf } from './categories.js';
 import { BackupError } from './errors.js';
-import { parsed, request } from './transport.js';
+import { isTime, parsed, request } from './transport.js';
 
 /** @import { Backup, BackupPage, Settings } from './types.js' */
 
 /**
  * @param {Readonly<Settings>} settings
- * @param {{limit?: number, before?: string | null, deviceId?: string}} [range]
+ * @param {{limit?: number | null, before?: string | null, deviceId?: string}} [range]
  * @param {{once?: boolean}} [options] @returns {Promise<BackupPage>}
  * @throws {BackupError} also when the answer is no listing: an empty list means no backups
  */
@@ -23,11 +20,12 @@ export async function listPage(settings, { limit, before, deviceId } = {}, { onc
   if (!Array.isArray(answer?.backups)) {
     throw new BackupError('The server\'s answer is not a list of backups');
   }
+  /** @type {(Backup | string)[]} */
   const all = answer.backups.map(entryOf);
   return {
-    backups: all.filter((/** @type {Backup | string} */ entry) => typeof entry !== 'string'),
+    backups: all.filter((entry) => typeof entry !== 'string'),
     next: typeof answer.next === 'string' ? answer.next : null,
-    unreadable: all.filter((/** @type {Backup | string} */ entry) => typeof entry === 'string'),
+    unreadable: all.filter((entry) => typeof entry === 'string'),
   };
 }
 
@@ -44,13 +42,7 @@ export async function newestOf(settings, deviceId, baseId) {
   if (backups.length === 0 || backups[0].deviceId === deviceId) return backups[0]?.id ?? null;
   const all = (await listPage(settings, {}, { once: true })).backups;
   const newest = all.find((backup) => backup.deviceId === deviceId);
-  if (newest) return newest.id;
-  return all.some(({ id }) => id === baseId) ? baseId : null;
-}
-
-/** @param {Readonly<Settings>} settings @param {string} id */
-export async function deleteOne(settings, id) {
-  await request(settings, { method: 'DELETE', path: `/api/backup/${encodeURIComponent(id)}` });
+  return (newest ?? all.find(({ id }) => id === baseId))?.id ?? null;
 }
 
 /**
@@ -58,35 +50,29 @@ export async function deleteOne(settings, id) {
  * @returns {Backup | string} what is wrong with an entry that has no id
  */
 function entryOf(entry, index) {
-  if (typeof entry?.id !== 'string' || entry.id === '') {
-    return `Entry ${index + 1} of the server's list has no id`;
-  }
+  const { id, timestamp, size, counts } = entry ?? {};
+  if (typeof id !== 'string' || !id) return `Entry ${index + 1} of the server's list has no id`;
   const problems = [];
-  if (!isTime(entry.timestamp)) problems.push(`its timestamp is ${JSON.stringify(entry.timestamp)}`);
-  if (!Number.isFinite(entry.size)) problems.push('its size is no number');
-  const counts = countsOf([]);
+  if (!isTime(timestamp)) problems.push(`its timestamp is ${JSON.stringify(timestamp)}`);
+  if (!Number.isFinite(size)) problems.push('its size is no number');
+  if (typeof counts !== 'object') problems.push('it has no counts');
+  const counted = countsOf([]);
   for (const category of CATEGORIES) {
-    const count = entry.counts?.[category] ?? 0;
-    if (Number.isInteger(count)) counts[category] = count;
+    const count = counts?.[category] ?? 0;
+    if (Number.isInteger(count)) counted[category] = count;
     else problems.push(`its count of ${category} is no number`);
   }
-  if (typeof entry.counts !== 'object') problems.push('it has no counts');
-  const text = (/** @type {unknown} */ value) => (typeof value === 'string' && value ? value : null);
+  const text = (/** @type {unknown} */ value) => (typeof value === 'string' && value) || null;
   return {
     ...entry,
-    timestamp: isTime(entry.timestamp) ? entry.timestamp : timeInId(entry.id),
+    timestamp: isTime(timestamp) ? timestamp : timeInId(id),
     clientTimestamp: text(entry.clientTimestamp) ?? '',
-    size: Number.isFinite(entry.size) ? entry.size : 0,
-    counts,
+    size: Number.isFinite(size) ? size : 0,
+    counts: counted,
     deviceId: text(entry.deviceId),
     device: text(entry.device),
-    problem: problems.length ? problems.join(', ') : null,
+    problem: problems.join(', ') || null,
   };
-}
-
-/** @param {unknown} value */
-function isTime(value) {
-  return typeof value === 'string' && !Number.isNaN(Date.parse(value));
 }
 
 /** @param {string} id begins with the server's UTC time, the colons of which are hyphens */

@@ -9,31 +9,36 @@ import { Schedule } from './schedule.js';
 import { changed, DEFAULTS } from './settings.js';
 import { BACKUPS_EVENT, Status } from './status.js';
 import { Stores } from './stores.js';
-import { Tabs } from './tabs.js';
 import { Tracker } from './tracker.js';
+import { queue } from './turns.js';
 import { Uploads } from './uploads.js';
 
 /** @import { News, Settings, Write } from './types.js' */
+
+/** The tabs' channel, also of the client before this one, which may run in another tab. */
+const CHANNEL = 'eoe-cloud-backup';
 
 export class Client {
   /** @type {Settings} */
   settings = { ...DEFAULTS };
   status = new Status();
   pending = new Pending();
-  tabs = new Tabs((news) => this.#hear(news));
-  stores = new Stores(this.settings, (writes, unseen) => this.#see(writes, unseen));
-  tracker = new Tracker(this.pending, this.stores, () => this.load(), () => this.show());
+  stores = new Stores(this);
+  tracker = new Tracker(this);
   uploads = new Uploads(this);
   schedule = new Schedule(this);
-  /** @type {Promise<void> | null} */
-  #loading = null;
-  /** News are heard one after the other. */
-  #hearing = Promise.resolve();
+  /** @type {BroadcastChannel | null} */
+  #channel = null;
+  #inOrder = queue();
   /** @type {AbortController | null} */
   #watching = null;
   #watchers = 0;
-  /** What the schedule was last told of. */
+  /** The version of what is pending that the schedule knows. */
   #version = 0;
+
+  get isWatched() {
+    return this.#watching !== null;
+  }
 
   /** @param {Partial<Settings>} options see `configure` in index.js */
   configure(options) {
@@ -48,27 +53,19 @@ export class Client {
     return { deviceId: this.pending.state.deviceId, device: this.settings.device };
   }
 
-  /** @returns {Promise<void>} when the base is known that was remembered */
-  load() {
-    this.#loading ??= recall()
-      .then((state) => this.pending.rebase(state))
-      .catch((error) => {
-        this.#loading = null;
-        throw error;
-      });
-    return this.#loading;
+  /** Reads, at the first call, the base that was remembered. */
+  async load() {
+    if (this.pending.state.deviceId) return;
+    const state = await recall();
+    if (!this.pending.state.deviceId) this.pending.rebase(state);
   }
 
   /** Takes over what another tab has remembered since. */
   reload = async () => {
     await this.load();
-    const head = await recallHead();
-    const { pending } = this;
-    const isSame =
-      head?.deviceId === pending.state.deviceId &&
-      head.base?.receipt.id === pending.base?.receipt.id &&
-      head.lost === pending.lost;
-    if (!isSame) pending.rebase(await recall());
+    const { known, ...head } = this.pending.state;
+    const isSame = JSON.stringify(head) === JSON.stringify(await recallHead());
+    if (!isSame) this.pending.rebase(await recall());
     this.show();
   };
 
@@ -79,27 +76,25 @@ export class Client {
       this.#watchers -= 1;
       if (this.#watchers > 0) return;
       this.#watching?.abort();
-      this.#watching = null;
-      this.tabs.stop();
+      this.#channel?.close();
+      this.#watching = this.#channel = null;
     });
     if (this.#watching) return;
     this.#watching = new AbortController();
-    this.tabs.listen();
+    this.#open().onmessage = ({ data }) => this.#hear(data);
     this.tracker.start(this.#watching.signal);
     this.schedule.start(this.#watching.signal);
   }
 
-  /** Says that something was written through a connection that is not watched. */
-  notifyChanged() {
-    if (!this.#watching) return;
-    this.tabs.tell({ unseen: true });
-    this.tracker.invalidate();
+  /** @param {News} news for the other tabs */
+  tell(news) {
+    this.#open().postMessage(news);
   }
 
-  /** @param {News} news for the other tabs; where they are about the server, for this page, too */
-  announce = (news) => {
-    this.tabs.tell(news);
-    if (news.remembered) window.dispatchEvent(new Event(BACKUPS_EVENT));
+  /** Tells this page and the other tabs that the server's list or the base has changed. */
+  announce = () => {
+    this.tell({ remembered: true });
+    window.dispatchEvent(new Event(BACKUPS_EVENT));
   };
 
   /** @returns {Promise<number>} how many records were marked as `synced` */
@@ -110,9 +105,9 @@ export class Client {
     const { pending, uploads, tracker } = this;
     const { valid } = pending;
     const error = tracker.failure ?? uploads.failure ?? pending.unsendable ?? null;
-    const ended = error ? 'error' : uploads.succeeded && !pending.count ? 'success' : 'idle';
-    const { unsyncedCount, storedCount } = this.status.current;
-    const before = valid ? { unsyncedCount, storedCount } : { unsyncedCount: null, storedCount: null };
+    const isSuccess = uploads.succeeded && valid !== null && pending.count === 0;
+    const ended = error ? 'error' : isSuccess ? 'success' : 'idle';
+    const unknown = valid ? {} : { unsyncedCount: null, storedCount: null };
     const counted = { unsyncedCount: pending.count, storedCount: pending.storedCount };
     this.status.update({
       status: uploads.told.progress === null ? ended : 'backing-up',
@@ -121,38 +116,45 @@ export class Client {
       baseId: valid?.receipt.id ?? null,
       baseCount: valid ? total(valid.receipt.counts) : null,
       ...uploads.told,
-      ...(pending.complete ? counted : before),
+      ...(pending.complete ? counted : unknown),
     });
     if (pending.version === this.#version) return;
     this.#version = pending.version;
     this.schedule.changed();
   }
 
-  /** @param {Write[]} writes @param {boolean} unseen */
-  #see(writes, unseen) {
-    const written = writes.map(({ category, key }) => ({ category, key }));
-    this.tabs.tell({ written, unseen });
-    this.tracker.take(writes);
+  #open() {
+    return (this.#channel ??= new BroadcastChannel(CHANNEL));
+  }
+
+  /** @param {Write[]} writes @param {boolean} unseen whether there were others */
+  see(writes, unseen) {
+    this.tell({ written: writes.map(({ category, key }) => ({ category, key })), unseen });
+    this.tracker.track(writes);
     if (unseen) this.tracker.invalidate();
+    this.show();
+    this.schedule.wrote();
   }
 
   /** @param {News} news */
   #hear(news) {
-    this.#hearing = this.#hearing.then(() => this.#follow(news)).catch(() => this.tracker.invalidate());
+    this.#inOrder(() => this.#follow(news)).catch(() => this.tracker.invalidate());
   }
 
   /** @param {News} news */
   async #follow({ written = [], unseen, remembered, sent }) {
-    if (sent) this.uploads.unanswered = sent;
-    if (written.length > 0) await this.tracker.reread(written);
-    if (unseen) this.tracker.invalidate();
-    if (!remembered) return;
-    const before = this.pending.base?.receipt.id;
-    await this.reload();
-    // Another tab has just read its receipt.
-    if (this.pending.valid && this.pending.base?.receipt.id !== before) this.uploads.told.verified = true;
-    window.dispatchEvent(new Event(BACKUPS_EVENT));
-    if (!this.pending.complete) this.tracker.invalidate();
+    const { pending, uploads, tracker } = this;
+    if (sent) uploads.unanswered = sent;
+    if (written.length > 0) await tracker.reread(written);
+    if (unseen) pending.invalidate();
+    if (remembered) {
+      const before = pending.state.base?.receipt.id;
+      await this.reload();
+      // Another tab has just read its receipt.
+      if (pending.valid && pending.valid.receipt.id !== before) uploads.told.verified = true;
+      window.dispatchEvent(new Event(BACKUPS_EVENT));
+    }
+    if (!pending.complete) tracker.invalidate();
     this.show();
   }
 }

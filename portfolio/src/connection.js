@@ -1,16 +1,14 @@
 /** Connections to IndexedDB that keep nobody waiting, and transactions that complete or abort. */
 
-/**
- * @typedef {object} ConnectionEvents idb's `openDB` takes them
- * @property {(current: number, blocked: number | null, event: any) => void} blocking
- * @property {() => void} terminated
- */
+import { openDB } from 'idb';
+
+/** @import { OpenDBCallbacks } from 'idb' */
 
 /**
  * Opens at the first call, and again after the connection was closed, for another tab's upgrade or
  * by the browser, or opening it failed.
  *
- * @template T @param {(events: ConnectionEvents) => Promise<T>} open @returns {() => Promise<T>}
+ * @template T @param {(events: OpenDBCallbacks<any>) => Promise<T>} open @returns {() => Promise<T>}
  */
 export function keepOpen(open) {
   /** @type {Promise<T> | null} */
@@ -20,11 +18,13 @@ export function keepOpen(open) {
     const forget = () => {
       if (connection === opening) connection = null;
     };
-    const blocking = (/** @type {any} */ _current, /** @type {any} */ _blocked, /** @type {any} */ event) => {
-      event.target.close();
-      forget();
-    };
-    const opening = open({ blocking, terminated: forget });
+    const opening = open({
+      terminated: forget,
+      blocking(_current, _blocked, event) {
+        /** @type {any} */ (event.target).close();
+        forget();
+      },
+    });
     opening.catch(forget);
     connection = opening;
     return opening;
@@ -54,17 +54,20 @@ export async function complete(transaction, work) {
 
 /**
  * @param {string} name
- * @returns {Promise<IDBDatabase | null>} at whatever version it has; null where there is none
+ * @returns {Promise<import('idb').IDBPDatabase | null>} at the version it has; null without one
  */
 export function openExisting(name) {
-  return new Promise((resolve, reject) => {
-    const request = indexedDB.open(name);
-    // Only asked for where there is no such database: aborting leaves it that way.
-    request.onupgradeneeded = () => request.transaction?.abort();
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => {
-      if (request.error?.name === 'AbortError') resolve(null);
-      else reject(request.error);
-    };
+  let isThere = true;
+  const opening = openDB(name, undefined, {
+    upgrade(_database, _before, _after, transaction) {
+      // Only asked for where there is no such database: aborting leaves it that way.
+      isThere = false;
+      transaction.done.catch(() => {});
+      transaction.abort();
+    },
+  });
+  return opening.catch((error) => {
+    if (isThere) throw error;
+    return null;
   });
 }

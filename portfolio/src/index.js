@@ -6,8 +6,9 @@
  * `detail` is what `getBackupStatus()` returns.
  */
 
-import { deleteOne, listPage } from './backups.js';
+import { listPage } from './backups.js';
 import { client } from './client.js';
+import { request } from './transport.js';
 
 export { CATEGORIES } from './categories.js';
 export { BackupError } from './errors.js';
@@ -66,13 +67,16 @@ export function disableAutoBackup() {
 
 /** @returns {Promise<Receipt>} of a backup of all that is stored; two calls at once make one */
 export async function createBackup() {
-  const made = client().schedule.perform({ everything: true, send: true });
+  const { schedule, pending, reload } = client();
+  await reload().catch(() => {}); // what fails, fails again
+  const everything = pending.state.base?.receipt.id ?? '';
+  const made = schedule.perform({ everything, send: true });
   return /** @type {Receipt} */ (await made);
 }
 
 /** Says that something was written through another connection than that of `getDB`. */
 export function notifyChanged() {
-  client().notifyChanged();
+  if (client().isWatched) client().see([], true);
 }
 
 /** @returns {BackupStatus} as it is now, the same as the last event's `detail` */
@@ -111,33 +115,28 @@ export async function getDeviceId() {
 
 /** @returns {Promise<Backup[]>} all of them, newest first */
 export async function listBackups() {
-  return (await readList()).backups;
+  return (await listBackupPage({ limit: null })).backups;
 }
 
 /**
- * @param {{limit?: number, before?: string | null, deviceId?: string}} [range]
+ * @param {{limit?: number | null, before?: string | null, deviceId?: string}} [range]
  * @returns {Promise<BackupPage>} its `next` is the `before` of the page after it
  */
-export function listBackupPage({ limit = 500, before, deviceId } = {}) {
-  return readList({ limit, before, deviceId });
-}
-
-/** @param {{limit?: number, before?: string | null, deviceId?: string}} [range] */
-async function readList(range) {
-  const page = await listPage(client().settings, range);
+export async function listBackupPage({ limit = 500, before, deviceId } = {}) {
+  const page = await listPage(client().settings, { limit, before, deviceId });
   client().schedule.retry();
   return page;
 }
 
 /** @param {string} id if that is the newest backup of this device, it backs up again by itself */
 export async function deleteBackup(id) {
-  const { settings, pending, uploads, schedule, announce } = client();
-  await client().load();
-  const wasBase = id === pending.base?.receipt.id;
+  const { settings, pending, uploads, schedule, announce, reload } = client();
+  await reload();
+  const wasBase = id === pending.state.base?.receipt.id;
   try {
-    await deleteOne(settings, id);
+    await request(settings, { method: 'DELETE', path: `/api/backup/${encodeURIComponent(id)}` });
   } finally {
-    announce({ remembered: true });
+    announce();
     if (wasBase) {
       // Also when the answer was lost, and nobody knows whether it is gone.
       uploads.doubt();

@@ -1,27 +1,24 @@
 /**
  * The client's own database, `eoe-portfolio-backup`, one for all tabs of an origin.
  *
- * Its store `facts` has `head` and `known`, see `State`; `whole`, what answered the last lost base,
- * and when; and `undo`, what the last restore replaced. The client before this one kept
- * `eoe-cloud-backup`. That is read once and never upgraded, since a copy of that client may still
- * run in another tab.
+ * Its store `facts` has `head` and `known`, see `State`, and what the last restore replaced, `undo`.
+ * The client before this one kept `eoe-cloud-backup`. That is read once and never upgraded, since
+ * a copy of that client may still run in another tab.
  */
 
-import { openDB, wrap } from 'idb';
+import { openDB } from 'idb';
 
 import { complete, keepOpen, openExisting } from './connection.js';
 import { BackupError, messageOf } from './errors.js';
 import { randomHex } from './digests.js';
 
-/** @import { Known, State, Undo, Whole } from './types.js' */
-
-/** @typedef {Omit<State, 'known'>} Head */
+/** @import { Head, Known, State, Undo } from './types.js' */
 
 const DATABASE = 'eoe-portfolio-backup';
 const DATABASE_BEFORE = 'eoe-cloud-backup';
 
 const connected = keepOpen((events) =>
-  openDB(DATABASE, 1, { upgrade: (database) => void database.createObjectStore('facts'), ...events }),
+  openDB(DATABASE, 1, { ...events, upgrade: (made) => void made.createObjectStore('facts') }),
 );
 
 /**
@@ -33,10 +30,9 @@ async function transact(mode, work) {
   try {
     const transaction = (await connected()).transaction('facts', mode);
     return await complete(transaction, () => work(transaction.store));
-  } catch (error) {
-    throw new BackupError(`The client's own database ${DATABASE} failed: ${messageOf(error)}`, {
-      cause: error,
-    });
+  } catch (cause) {
+    const message = `The client's own database ${DATABASE} failed: ${messageOf(cause)}`;
+    throw new BackupError(message, { cause });
   }
 }
 
@@ -63,14 +59,10 @@ async function recallBefore() {
   const known = new Map();
   const database = await openExisting(DATABASE_BEFORE).catch(() => null);
   try {
-    if (!database) return { known };
-    const transaction = wrap(database).transaction(['acknowledged', 'facts']);
-    const records = transaction.objectStore('acknowledged');
-    const [names, values] = await Promise.all([records.getAllKeys(), records.getAll()]);
-    for (const [index, { digest, since }] of values.entries()) {
-      known.set(String(names[index]), { digest, since });
-    }
-    return { known, undo: await transaction.objectStore('facts').get('undo') };
+    const records = database?.transaction('acknowledged').store;
+    const [names, values] = [await records?.getAllKeys(), await records?.getAll()];
+    names?.forEach((name, index) => known.set(name, values?.[index]));
+    return { known, undo: await database?.get('facts', 'undo') };
   } catch {
     // Without it, contents count as first backed up by the next backup.
     return { known };
@@ -80,35 +72,28 @@ async function recallBefore() {
 }
 
 /**
- * @param {State} state with a base that follows the one before
- * @param {string | null} changed the base that the backup was a change of; null for a whole one
- * @returns {Promise<boolean>} false if another tab was quicker: then nothing was written
+ * @param {Partial<State>} change
+ * @returns {Promise<boolean>} false if another tab has kept a newer base: then nothing was written
  */
-export function keepBase({ known, ...head }, changed) {
+export function keep({ known, ...change }) {
   return transact('readwrite', async (facts) => {
-    const { base, lost } = await facts.get('head');
-    const before = base?.receipt.id ?? '';
-    const isNewer = lost !== null || (head.base?.receipt.id ?? '') > before;
-    if (changed === null ? !isNewer : changed !== before) return false;
-    await facts.put(head, 'head');
-    await facts.put(known, 'known');
+    const head = await facts.get('head');
+    const { base } = change;
+    const isOlder = head?.lost === null && base && base.receipt.id < head.base?.receipt.id;
+    if (!head || isOlder) return false;
+    await facts.put({ ...head, ...change }, 'head');
+    if (known) await facts.put(known, 'known');
     return true;
   });
 }
 
-/** @param {string | null} lost see `State` */
-export function keepLost(lost) {
-  return transact('readwrite', async (facts) => {
-    await facts.put({ ...(await facts.get('head')), lost }, 'head');
-  });
+/** @returns {Promise<Undo | undefined>} */
+export async function recallUndo() {
+  if (!(await recallHead())) await recall(); // the client before this one may have kept one
+  return transact('readonly', (facts) => facts.get('undo'));
 }
 
-/** @param {'whole' | 'undo'} name @returns {Promise<any>} a `Whole` or an `Undo`, if there is one */
-export function recallFact(name) {
-  return transact('readonly', (facts) => facts.get(name));
-}
-
-/** @param {'whole' | 'undo'} name @param {Whole | Undo | undefined} value undefined forgets */
-export function keepFact(name, value) {
-  return transact('readwrite', (facts) => (value ? facts.put(value, name) : facts.delete(name)));
+/** @param {Undo | undefined} undo undefined forgets it */
+export function keepUndo(undo) {
+  return transact('readwrite', (facts) => (undo ? facts.put(undo, 'undo') : facts.delete('undo')));
 }

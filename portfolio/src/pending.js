@@ -1,10 +1,8 @@
 /**
- * The one fact a record: what is stored here, and is not in the base.
- *
- * The base is the newest backup of this device. It is *lost* while the server's newest backup of
- * this device is another one: then every record is pending, and nothing is a deletion. Counts,
- * status, uploads and flags follow from what is pending; nothing else is known of a record.
- * This module is pure: no IndexedDB, no page, no clock.
+ * The one fact a record: what is stored here, and is not in the base. Counts, status, uploads and
+ * flags follow from it. The base is the newest backup of this device. It is *lost* while the server
+ * lists another one as that: then every record is pending, and nothing is a deletion. This module
+ * is pure: no IndexedDB, no page, no clock.
  */
 
 import { countsOf, referenceOf, total } from './categories.js';
@@ -24,7 +22,7 @@ export class Pending {
   #misflagged = new Map();
   /** @type {{found: Map<string, Entry>, written: Set<string>, keep: boolean, from: number} | null} */
   #scan = null;
-  /** @type {{upload: Upload | null} | null} */
+  /** @type {Upload | null} */
   #next = null;
   /** Whether `#pending` is all there is. */
   complete = false;
@@ -33,18 +31,13 @@ export class Pending {
   /** How often what is pending has changed. */
   version = 0;
 
-  /** The newest backup of this device, also while it is lost. */
-  get base() {
-    return this.state.base;
-  }
-
-  get lost() {
-    return this.state.lost;
-  }
-
   /** The base, unless it is lost. */
   get valid() {
-    return this.lost === null ? this.base : null;
+    return this.state.lost === null ? this.state.base : null;
+  }
+
+  get isScanning() {
+    return this.#scan !== null;
   }
 
   get count() {
@@ -81,28 +74,21 @@ export class Pending {
     return [...this.#misflagged.values()].map((entry) => ({ ...entry, flag: !entry.flag }));
   }
 
-  /**
-   * @param {string} name @param {string | null} digest
-   * @returns {boolean} whether the base has exactly this
-   */
+  /** @param {string} name @param {string | null} digest @returns whether the base has this */
   isBackedUp(name, digest) {
     return digest !== null && this.#inBase(name)?.digest === digest;
   }
 
-  /**
-   * @param {string} name @param {string | null} digest
-   * @returns {string | null} when these contents were first backed up; null where nobody knows
-   */
+  /** @param {string} name @param {string | null} digest @returns when that was first backed up */
   since(name, digest) {
     const known = this.state.known.get(name);
-    return known && known.digest === digest ? known.since : null;
+    return known?.digest === digest ? known?.since : null;
   }
 
   /** Says that something was written unseen: only a scan can tell what. */
   invalidate() {
     this.#invalidated += 1;
     this.complete = false;
-    this.#next = null;
   }
 
   /** @param {State} next compared with what is stored from now on */
@@ -143,19 +129,17 @@ export class Pending {
       this.#sort({ ...referenceOf(name), name, json: null, digest: null, flag: null });
     }
     this.complete = this.#invalidated === scan.from;
-    this.#next = null;
     return [...scan.found.values()];
   }
 
   /**
    * @param {{force?: boolean}} [options] `force`: also when nothing differs
-   * @returns {Upload | null} null while there is nothing to send, or not all is known. A device
-   * that was emptied sends nothing by itself
+   * @returns {Upload | null} null while there is nothing to send, or not all is known
    */
   next({ force = false } = {}) {
+    if (!this.state.deviceId || !(this.valid || this.complete)) return null;
     if (force) return this.#pack(true);
-    this.#next ??= { upload: this.#pack(false) };
-    return this.#next.upload;
+    return (this.#next ??= this.#pack(false));
   }
 
   /** @param {Entry[]} entries all that is stored @param {string} key @returns {Upload} */
@@ -166,23 +150,23 @@ export class Pending {
   /**
    * Makes a stored upload the base, if it is newer than every backup known of this device.
    *
-   * @param {Upload} upload @param {Receipt} receipt @param {number} at by this clock, in ms
+   * @param {Upload} upload @param {Receipt} receipt
    * @returns {boolean} whether it is the base now
    */
-  acknowledge(upload, receipt, at) {
+  acknowledge(upload, receipt) {
     const { base, lost, known } = this.state;
-    const follows = upload.base === null || (lost === null && upload.base === base?.receipt.id);
-    const newest = lost ?? base?.receipt.id ?? '';
-    const isNewer = lost === null ? receipt.id > newest : receipt.id >= newest;
+    const isWhole = upload.base === null;
+    const follows = isWhole || (lost === null && upload.base === base?.receipt.id);
+    const isNewer = lost === null ? receipt.id > (base?.receipt.id ?? '') : receipt.id >= lost;
     if (!follows || !isNewer) return false;
-    const next = upload.base === null ? new Map() : new Map(known);
+    const next = isWhole ? new Map() : new Map(known);
     for (const { name, digest } of upload.entries) {
       if (digest === null) next.delete(name);
       else next.set(name, { digest, since: this.since(name, digest) ?? receipt.timestamp });
     }
     const names = upload.entries.map(({ name }) => name);
-    this.#swap(upload.base === null ? [...known.keys(), ...names] : names, () => {
-      this.state = { ...this.state, base: { receipt, at }, lost: null, known: next };
+    this.#swap(isWhole ? [...known.keys(), ...names] : names, () => {
+      this.state = { ...this.state, base: { receipt }, lost: null, known: next };
     });
     return true;
   }
@@ -196,6 +180,8 @@ export class Pending {
   #swap(names, change) {
     const before = new Map(names.map((name) => [name, this.#inBase(name)?.digest]));
     change();
+    this.#next = null;
+    this.version += 1;
     for (const [name, digest] of before) {
       // It is stored here as it was in the base before, or deleted: its text is not at hand.
       if (this.#inBase(name)?.digest !== digest && !this.#pending.has(name)) this.invalidate();
@@ -212,8 +198,10 @@ export class Pending {
     const { name, digest, flag } = entry;
     const backedUp = this.isBackedUp(name, digest);
     const isPending = digest === null ? Boolean(this.#inBase(name)) : !backedUp;
-    if (isPending || this.#pending.has(name)) this.version += 1;
-    this.#next = null;
+    if (this.#pending.get(name)?.digest !== (isPending ? digest : undefined)) {
+      this.version += 1;
+      this.#next = null;
+    }
     if (isPending) this.#pending.set(name, entry);
     else this.#pending.delete(name);
     // An edit clears its own flag, or doesn't; only a lost base makes flags wrong that are set.
@@ -235,11 +223,12 @@ export class Pending {
   /** @param {boolean} force */
   #pack(force) {
     const base = this.valid?.receipt.id ?? null;
-    if (!this.state.deviceId || (base === null && !this.complete)) return null;
     const entries = this.entries().filter(({ error }) => !error);
     const counts = this.#counts();
+    // A device that was emptied sends nothing by itself.
     if (total(counts) === 0 || (entries.length === 0 && !force)) return null;
-    const after = `${this.base?.receipt.id ?? ''} ${this.lost ?? ''}`;
-    return { key: keyOf(this.state.deviceId, base, after, entries), base, entries, counts };
+    const { deviceId, lost } = this.state;
+    const after = `${this.state.base?.receipt.id ?? ''} ${lost ?? ''}`;
+    return { key: keyOf(deviceId, base, after, entries), base, entries, counts };
   }
 }

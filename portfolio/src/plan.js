@@ -8,7 +8,7 @@
  */
 
 import { CATEGORIES, KEY_PATHS, recordName } from './categories.js';
-import { readAll } from './records.js';
+import { readBatches } from './records.js';
 import { digestOf } from './serialize.js';
 import { turns } from './turns.js';
 
@@ -20,63 +20,35 @@ const TIME_MEMBERS = ['updatedAt', 'modifiedAt', 'lastModified', 'timestamp', 'c
 /** @param {Client} client @param {Part} part @returns {Promise<Planned[]>} */
 export async function plan({ stores, tracker, pending }, { timestamp, data }) {
   await tracker.upToDate();
-  const all = await readAll(stores);
+  /** @type {Record<string, StoredRecord[]>} */
+  const all = Object.fromEntries(CATEGORIES.map((category) => [category, []]));
+  for await (const { category, records } of readBatches(stores)) all[category].push(...records);
   const turn = turns();
   const planned = [];
   for (const category of CATEGORIES) {
-    const path = KEY_PATHS[category];
-    const stored = new Map(all[category].map((record) => [nameOf(category, record), record]));
-    const wanted = data[category] ?? [];
-    const notes = category === 'voiceNotes' ? new Notes(all[category], wanted) : null;
+    const [stored, wanted, path] = [all[category], data[category] ?? [], KEY_PATHS[category]];
+    const byName = new Map(stored.map((record) => [nameOf(category, record), record]));
+    let number = [...stored, ...wanted].reduce(largest, 0);
     for (const inBackup of wanted) {
-      const key = inBackup[path];
-      const named = stored.get(nameOf(category, inBackup)) ?? null;
-      const same = notes?.findElsewhere(inBackup, named);
-      if (same) planned.push(entry(category, 'same', same, inBackup));
-      else if (notes && named && !isOneNote(named, inBackup)) {
-        const record = { ...inBackup, [path]: notes.nextNumber() };
-        planned.push({ ...entry(category, 'add', null, inBackup), record, target: record[path] });
-      } else {
-        const action = named ? actionFor(category, named, inBackup, pending, timestamp) : 'add';
-        planned.push({ ...entry(category, action, named, inBackup), target: key });
-      }
+      const [key, named] = [inBackup[path], byName.get(nameOf(category, inBackup)) ?? null];
+      const isOther = category === 'voiceNotes' && !(named && isOneNote(named, inBackup));
+      const isDated = isOther && inBackup.createdAt !== undefined;
+      const twin = (isDated && stored.find((note) => isOneNote(note, inBackup))) || null;
+      const here = isOther ? twin : named;
+      let action = here ? actionFor(category, here, inBackup, pending, timestamp) : 'add';
+      if (twin) action = 'same';
+      const target = isOther && named && !twin ? (number += 1) : key;
+      const record = { ...inBackup, [path]: target };
+      planned.push({ category, key, action, here, inBackup, record, target });
       await turn();
     }
   }
   return planned;
 }
 
-/**
- * @param {Category} category @param {PlannedRecord['action']} action
- * @param {StoredRecord | null} here @param {StoredRecord} inBackup @returns {Planned}
- */
-function entry(category, action, here, inBackup) {
-  const key = inBackup[KEY_PATHS[category]];
-  return { category, key, action, here, inBackup, record: inBackup, target: key };
-}
-
-/** The voice notes of this device, and the numbers that are free. */
-class Notes {
-  /** @param {StoredRecord[]} here @param {StoredRecord[]} inBackup */
-  constructor(here, inBackup) {
-    this.here = here;
-    const numbers = [...here, ...inBackup].map(({ id }) => (Number.isInteger(id) ? id : 0));
-    this.last = numbers.reduce((most, number) => Math.max(most, number), 0);
-  }
-
-  nextNumber() {
-    this.last += 1;
-    return this.last;
-  }
-
-  /**
-   * @param {StoredRecord} note @param {StoredRecord | null} named the one with its number
-   * @returns {StoredRecord | undefined} the same note under another number
-   */
-  findElsewhere(note, named) {
-    if (note.createdAt === undefined || (named && isOneNote(named, note))) return undefined;
-    return this.here.find((other) => isOneNote(other, note));
-  }
+/** @param {number} most @param {StoredRecord} note */
+function largest(most, { id }) {
+  return Number.isInteger(id) ? Math.max(most, id) : most;
 }
 
 /** @param {StoredRecord} one @param {StoredRecord} other */

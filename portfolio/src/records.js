@@ -1,6 +1,4 @@
-/**
- * Reading, flagging and changing the records of the host's five stores.
- */
+/** Reading, flagging and changing the records of the host's five stores. */
 
 import { CATEGORIES, FLAGGED, KEY_PATHS, recordName } from './categories.js';
 import { BackupError } from './errors.js';
@@ -11,21 +9,13 @@ import { digestOf } from './serialize.js';
 const BATCH = 256; // the most records that are read, or written, at a time
 const BATCH_TIME = 12; // how long reading a batch may take, in milliseconds
 
-/** @param {Stores} stores @returns {Promise<Record<Category, StoredRecord[]>>} as of one moment */
-export function readAll(stores) {
-  return stores.transact(CATEGORIES, 'readonly', async (transaction) => {
-    const read = CATEGORIES.map(async (name) => [name, await transaction.objectStore(name).getAll()]);
-    return Object.fromEntries(await Promise.all(read));
-  });
-}
-
 /**
  * Reads all records batch after batch, each on its own: no write has to wait for long.
  *
  * @param {Stores} stores
- * @param {(category: Category, records: StoredRecord[]) => Promise<void>} take
+ * @returns {AsyncGenerator<{category: Category, records: StoredRecord[]}>}
  */
-export async function readBatches(stores, take) {
+export async function* readBatches(stores) {
   let size = 1;
   for (const category of CATEGORIES) {
     for (let range = null; ; ) {
@@ -35,7 +25,7 @@ export async function readBatches(stores, take) {
         transaction.objectStore(category).getAll(from, count),
       );
       const quick = performance.now() - start < BATCH_TIME;
-      await take(category, records);
+      yield { category, records };
       if (records.length < count) break;
       range = IDBKeyRange.lowerBound(records[count - 1][KEY_PATHS[category]], true);
       size = quick ? Math.min(2 * size, BATCH) : Math.ceil(size / 2);
@@ -48,13 +38,10 @@ export async function readBatches(stores, take) {
  * @returns {Promise<(StoredRecord | null)[]>} what is stored under each, as of one moment
  */
 export function readRecords(stores, references) {
-  return stores.transact(CATEGORIES, 'readonly', (transaction) =>
-    Promise.all(
-      references.map(async ({ category, key }) => {
-        return (await transaction.objectStore(category).get(key)) ?? null;
-      }),
-    ),
-  );
+  return stores.transact(CATEGORIES, 'readonly', async (transaction) => {
+    const read = references.map(({ category, key }) => transaction.objectStore(category).get(key));
+    return (await Promise.all(read)).map((record) => record ?? null);
+  });
 }
 
 /**
@@ -97,13 +84,9 @@ export function applyChanges(stores, changes) {
         const name = recordName(category, key);
         throw new BackupError(`${name} was changed during the restore: nothing was written`);
       }
+      const audioBlob = now?.audioBlob ?? record?.audioBlob ?? new Blob([]);
       if (record === null) await store.delete(key);
-      else await store.put(category === 'voiceNotes' ? withAudio(now, record) : record);
+      else await store.put(category === 'voiceNotes' ? { ...record, audioBlob } : record);
     }
   });
-}
-
-/** @param {StoredRecord | undefined} stored @param {StoredRecord} record */
-function withAudio(stored, record) {
-  return { ...record, audioBlob: stored?.audioBlob ?? record.audioBlob ?? new Blob([]) };
 }

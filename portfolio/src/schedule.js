@@ -10,10 +10,7 @@ import { compress, pathOf, ready } from './payload.js';
 
 /** @import { Client, Receipt, Task, Upload } from './types.js' */
 
-/**
- * What may be in flight when a page closes, over all its keepalive requests, beacons included
- * (Fetch, "HTTP-network-or-cache fetch": 64 kibibytes).
- */
+/** Of all requests of a closing page together (Fetch, "HTTP-network-or-cache fetch"). */
 const KEEPALIVE_BYTES = 64 * 1024;
 
 /** What is left for the last edit is the rest: more than this is uploaded while the page is open. */
@@ -47,7 +44,6 @@ export class Schedule {
   #again;
   /** @type {string | undefined} the key of what left since the page was last visible */
   #left;
-  #active = false;
   #arrived = false;
 
   /** @param {Client} client */
@@ -57,18 +53,15 @@ export class Schedule {
 
   /** @param {AbortSignal} signal ends it when it aborts */
   start(signal) {
-    this.#active = true;
-    document.addEventListener('visibilitychange', () => this.#onVisibility(), { signal });
+    this.#arrived = false;
+    const back = () => this.arrive({ scan: true });
+    const show = () => (document.visibilityState === 'hidden' ? this.#leave() : back());
+    document.addEventListener('visibilitychange', show, { signal });
     window.addEventListener('pagehide', () => this.#leave(), { signal });
-    window.addEventListener('pageshow', (event) => this.#onPageShow(event), { signal });
+    window.addEventListener('pageshow', ({ persisted }) => persisted && back(), { signal });
     window.addEventListener('online', () => this.#run({ verify: true }), { signal });
     // After the modules of the page, one of which may call `enableAutoBackup`.
-    const timer = setTimeout(() => this.#arrived || this.arrive());
-    signal.addEventListener('abort', () => {
-      this.#active = this.#arrived = false;
-      for (const each of [timer, this.#again, this.#due?.timer]) clearTimeout(each);
-      this.#due = null;
-    });
+    setTimeout(() => this.#arrived || this.arrive());
   }
 
   /** Whether what is pending may be sent without being asked for. */
@@ -84,26 +77,27 @@ export class Schedule {
   /**
    * The start of a page, or the return to it.
    *
+   * @param {{scan?: boolean}} [options] `scan`: the stores may have been written to, as at a return
    * @returns {Promise<void>} when what it led to has ended; it never rejects
    */
-  arrive() {
+  arrive({ scan = false } = {}) {
     this.#arrived = true;
     this.#refused = false;
     // Nobody knows whether a beacon has arrived: the next close sends what is still pending.
     this.#left = undefined;
     this.client.uploads.doubt();
-    return this.#run({ verify: true });
+    return this.#run({ verify: true, scan });
   }
 
   /** Something has changed that may make the next try succeed: it is made at once. */
   retry() {
     this.#refused = false;
-    if (this.#active && this.isAway) void this.#run({ verify: true });
+    if (this.client.isWatched && this.isAway) void this.#run({ verify: true });
   }
 
   /** What was restored is sent, also where it does not differ from the base. */
   afterRestore() {
-    return this.#run({ verify: true, force: true, send: true });
+    return this.#run({ verify: true, scan: true, force: true, send: true });
   }
 
   /**
@@ -120,7 +114,7 @@ export class Schedule {
       this.#restUntil = Date.now() + Math.max(retryAfter * SECOND, status === 507 ? NO_ROOM : 0);
       throw error;
     } finally {
-      if (this.#active) this.#planNext();
+      this.#planNext();
     }
   }
 
@@ -132,8 +126,12 @@ export class Schedule {
     const next = this.auto && pending.isSmall ? pending.next() : null;
     if (next) void compress(next, identity);
     if (!this.auto || pending.entries().every(({ error }) => error)) this.#due = null;
-    else if (document.visibilityState === 'hidden') void this.#run({});
     else this.#planUpload(pending.size > KEPT_FOR_THE_CLOSE);
+  }
+
+  /** This page has written: if it is hidden, that leaves at once. */
+  wrote() {
+    if (this.auto && document.visibilityState === 'hidden') void this.#run({});
   }
 
   /** @param {boolean} isLarge */
@@ -144,7 +142,7 @@ export class Schedule {
     const wait = isLarge ? Math.min(QUIET, large + LONGEST - now) : first + SMALL_WAITS - now;
     const timer = setTimeout(() => {
       this.#due = null;
-      void this.#run({});
+      if (this.auto) void this.#run({});
     }, wait);
     this.#due = { timer, first, large };
   }
@@ -158,26 +156,13 @@ export class Schedule {
     clearTimeout(this.#again);
     const wait = this.isAway && !this.#refused ? PROBE : VERIFY;
     const again = async () => {
-      if (document.visibilityState === 'hidden') return;
+      if (document.visibilityState === 'hidden' || !this.client.isWatched) return;
       // Another tab may upload for long; what nobody confirms is not said to be confirmed.
       const late = setTimeout(() => this.client.uploads.doubt(), PROBE);
-      await this.#run({ verify: true, wait: true });
+      await this.#run({ verify: true, scan: true, wait: true });
       clearTimeout(late);
     };
     this.#again = setTimeout(again, Math.max(wait, this.#restUntil - Date.now()));
-  }
-
-  #onVisibility() {
-    if (document.visibilityState === 'hidden') this.#leave();
-    else void this.arrive();
-  }
-
-  /** @param {PageTransitionEvent} event */
-  #onPageShow(event) {
-    if (!event.persisted) return;
-    // Other tabs' messages are lost while this page is in the back/forward cache.
-    this.client.pending.invalidate();
-    void this.arrive();
   }
 
   /** Called twice for one close. What it starts must have left when it returns. */
@@ -185,7 +170,8 @@ export class Schedule {
     const { pending, tracker, uploads } = this.client;
     if (!this.auto || Date.now() < this.#restUntil) return;
     const next = pending.isSmall ? pending.next() : null;
-    if (next && next.key !== this.#left && !uploads.waits(next)) this.#sendAtClose(next);
+    const isNew = next && next.key !== this.#left && Date.now() >= uploads.restsUntil(next);
+    if (isNew) this.#sendAtClose(next);
     // What nobody has seen is found by a scan, and follows.
     if (!pending.isSmall || tracker.scanIsDue) void this.#run({});
   }
@@ -196,24 +182,19 @@ export class Schedule {
    * @param {Upload} next the browser may lose it
    */
   #sendAtClose(next) {
-    const { settings, identity, uploads, tabs } = this.client;
+    const { settings, identity, uploads } = this.client;
     const body = ready(next, identity);
     if (body.size > KEEPALIVE_BYTES) return void this.#run({});
     const url = settings.baseUrl + pathOf(next);
-    if (settings.token || !navigator.sendBeacon?.(url, body)) this.#fetchKeptAlive(url, body);
+    if (settings.token || !navigator.sendBeacon?.(url, body)) {
+      const headers = new Headers({ 'Content-Type': body.type });
+      if (settings.token) headers.set('Authorization', `Bearer ${settings.token}`);
+      fetch(url, { method: 'POST', body, headers, keepalive: true, credentials: 'include' })
+        // Other requests may have used up the 64 KiB: that is a rejection, and only comes later.
+        .catch(() => this.#run({}));
+    }
     this.#left = next.key;
     uploads.unanswered = next;
-    return tabs.tell({ sent: next });
-  }
-
-  /** @param {string} url @param {Blob} body */
-  #fetchKeptAlive(url, body) {
-    const headers = new Headers({ 'Content-Type': body.type });
-    const { token } = this.client.settings;
-    if (token) headers.set('Authorization', `Bearer ${token}`);
-    fetch(url, { method: 'POST', body, headers, keepalive: true, credentials: 'include' }).catch(
-      // Other requests may have used up the 64 KiB: that is a rejection, and only comes later.
-      () => this.#run({}),
-    );
+    return this.client.tell({ sent: next });
   }
 }

@@ -1,6 +1,5 @@
 /**
  * The host application's database `eoe-atoms`: the connection, and what the host writes through it.
- *
  * The host makes it and gives it its version; nothing here ever creates or upgrades it.
  */
 
@@ -10,7 +9,7 @@ import { complete, openExisting } from './connection.js';
 import { BackupError, messageOf } from './errors.js';
 import { watchWrites } from './writes.js';
 
-/** @import { Category, Settings, WriteListener } from './types.js' */
+/** @import { Category, Client } from './types.js' */
 
 const DATABASE = 'eoe-atoms';
 
@@ -22,14 +21,9 @@ export class Stores {
   /** Whether the host writes through this connection too, so that its writes are seen. */
   shared = false;
 
-  /**
-   * @param {Readonly<Settings>} settings
-   * @param {WriteListener} onWrites called for what is written through the host's connection; when
-   * that is lost, or another one is configured, as for an unseen write
-   */
-  constructor(settings, onWrites) {
-    this.settings = settings;
-    this.onWrites = onWrites;
+  /** @param {Client} client hears of writes; a lost connection is told as an unseen write */
+  constructor(client) {
+    this.client = client;
   }
 
   /**
@@ -39,11 +33,14 @@ export class Stores {
    */
   async transact(stores, mode, work) {
     try {
-      return await complete(await this.#begin(stores, mode), work);
-    } catch (error) {
-      if (error instanceof BackupError) throw error;
-      const cause = error;
-      throw new BackupError(`The database ${DATABASE} failed: ${messageOf(error)}`, { cause });
+      const begun = this.#begin(stores, mode);
+      begun.catch(() => {
+        this.#connection = null;
+      });
+      return await complete(await begun, work);
+    } catch (cause) {
+      if (cause instanceof BackupError) throw cause;
+      throw new BackupError(`The database ${DATABASE} failed: ${messageOf(cause)}`, { cause });
     }
   }
 
@@ -53,32 +50,27 @@ export class Stores {
     if (!this.#current) return;
     this.#current = null;
     this.shared = false;
-    this.onWrites([], true);
+    this.client.see([], true);
   }
 
   /** @param {readonly Category[]} stores @param {IDBTransactionMode} mode */
   async #begin(stores, mode) {
-    try {
-      this.#connection ??= this.#connect();
-      return (await this.#connection).transaction([...stores], mode);
-    } catch (error) {
-      this.#connection = null;
-      throw error;
-    }
+    this.#connection ??= this.#connect();
+    return (await this.#connection).transaction([...stores], mode);
   }
 
   async #connect() {
-    const { getDB } = this.settings;
-    const database = getDB ? await connectionOf(getDB) : await openExisting(DATABASE);
+    const { getDB } = this.client.settings;
+    const database = bare(getDB ? await getDB() : await openExisting(DATABASE));
     if (!database) {
       const message = `There is no database ${DATABASE} yet: the application has to open it first`;
       throw new BackupError(message);
     }
     // A host that opens a connection each time writes through others than this one.
-    this.shared = getDB !== undefined && (await connectionOf(getDB)) === database;
+    this.shared = getDB !== undefined && bare(await getDB()) === database;
     this.#current = database;
     watchWrites(database, (writes, unseen) => {
-      if (this.#current === database) this.onWrites(writes, unseen);
+      if (this.#current === database) this.client.see(writes, unseen);
     });
     const lose = () => {
       if (!getDB) database.close();
@@ -90,9 +82,7 @@ export class Stores {
   }
 }
 
-/** @param {() => Promise<any>} getDB @returns {Promise<IDBDatabase>} */
-async function connectionOf(getDB) {
-  const given = await getDB();
-  // Ours or another copy's wrapping, or none: idb's wrap() takes each.
-  return /** @type {IDBDatabase} */ (/** @type {unknown} */ (unwrap(given) ?? given));
+/** @param {any} database idb's wrapping, by this or another copy, or none @returns {IDBDatabase} */
+function bare(database) {
+  return /** @type {any} */ (unwrap(database)) ?? database;
 }

@@ -54,13 +54,16 @@ export type Known = { digest: string; since: string };
 /** What the client's own database keeps of the base, the newest backup of this device. */
 export interface State {
   deviceId: string;
-  /** `at`: by this clock, in milliseconds. */
-  base: { receipt: Receipt; at: number } | null;
+  base: { receipt: Receipt } | null;
   /** null: the base is the newest; else the id that the server listed instead, '' for none. */
   lost: string | null;
   /** By record name: what is in the base; while that is lost, what was, for its `since`. */
   known: Map<string, Known>;
+  /** What answered the last lost base. */
+  whole?: Whole;
 }
+
+export type Head = Omit<State, 'known'>;
 
 /** What is to be stored. */
 export interface Upload {
@@ -79,12 +82,14 @@ export interface Task {
   send?: boolean;
   /** Asks for the newest backup first. */
   verify?: boolean;
+  /** Reads the stores, also if all writes of pages with this client were seen. */
+  scan?: boolean;
   /** What is pending waits for its own time, unless the base is lost or the server was away. */
   wait?: boolean;
   /** Sends also where nothing differs from the base. */
   force?: boolean;
-  /** Backs up all that is stored, by a key of its own. */
-  everything?: boolean;
+  /** Backs up all that is stored, unless a backup after the one with this id has it. */
+  everything?: string;
 }
 
 /** The contents of the whole backup that answered the last lost base, and when. */

@@ -8,12 +8,11 @@
 
 import { newestOf } from './backups.js';
 import { contentsOf, randomHex } from './digests.js';
-import { BackupError, messageOf } from './errors.js';
-import { keepBase, keepFact, keepLost, recallFact } from './own.js';
+import { keep } from './own.js';
 import { post } from './payload.js';
-import { Queue } from './turns.js';
+import { queue } from './turns.js';
 
-/** @import { BackupStatus, Client, Receipt, Task, Upload, Whole } from './types.js' */
+/** @import { BackupStatus, Client, Receipt, Task, Upload } from './types.js' */
 
 /** Also the name of the lock of the client before this one, which may run in another tab. */
 const LOCK = 'eoe-cloud-backup';
@@ -25,11 +24,11 @@ const WHOLE_AGAIN = 60 * 60 * 1000;
 const NOT_THE_BASE = [400, 409];
 
 export class Uploads {
-  #queue = new Queue((task) => this.#guarded(task));
+  #inOrder = queue();
+  /** @type {Map<string, Promise<Receipt | null>>} runs that have not begun, by their task */
+  #waiting = new Map();
   /** @type {Upload | null} what left with a hidden page, here or in another tab, unanswered */
   unanswered = null;
-  /** @type {Whole | undefined} what answered the last lost base */
-  #whole;
   /** @type {Pick<BackupStatus, 'verified' | 'reached' | 'note' | 'progress'>} */
   told = { verified: false, reached: null, note: null, progress: null };
   /** @type {unknown} why the last run failed; null after one that did what was to do */
@@ -42,19 +41,25 @@ export class Uploads {
     this.client = client;
   }
 
-  /** @param {Task} task @returns {Promise<Receipt | null>} of the last backup that it made */
+  /**
+   * @param {Task} task not done twice while it waits
+   * @returns {Promise<Receipt | null>} of the last backup that it made
+   */
   run(task) {
-    return this.#queue.run(task);
+    const name = JSON.stringify(task);
+    const begin = () => {
+      this.#waiting.delete(name);
+      return this.#guarded(task);
+    };
+    const run = this.#waiting.get(name) ?? this.#inOrder(begin);
+    this.#waiting.set(name, run);
+    return run;
   }
 
-  /**
-   * @param {Upload} upload
-   * @returns {boolean} whether that has just been sent, and the server does not list it
-   */
-  waits(upload) {
-    const { contents, at } = this.#whole ?? { contents: '', at: 0 };
-    const isLost = this.client.pending.lost !== null && Date.now() < at + WHOLE_AGAIN;
-    return isLost && contents === contentsOf(upload.entries);
+  /** @param {Upload} upload @returns {number} until when it waits, having answered a lost base */
+  restsUntil({ entries }) {
+    const { lost, whole } = this.client.pending.state;
+    return lost !== null && whole?.contents === contentsOf(entries) ? whole.at + WHOLE_AGAIN : 0;
   }
 
   /** From the return to a page to the server's answer nothing is said to be verified. */
@@ -67,10 +72,11 @@ export class Uploads {
   async #guarded(task) {
     const { client } = this;
     // Also while another tab's upload is waited for: this one is under way.
-    if (task.everything) this.#show(0);
-    const asked = Date.now();
+    if (task.everything !== undefined) this.#show(0);
     try {
-      const receipt = await exclusively(() => this.#cycle(task, asked));
+      const cycle = () => this.#cycle(task);
+      // Plain-http hosts have no locks; there the keys still make one backup of the same state.
+      const receipt = await (navigator.locks ? navigator.locks.request(LOCK, cycle) : cycle());
       if (receipt || (this.told.verified && client.pending.count === 0)) this.failure = null;
       if (receipt) this.succeeded = true;
       return receipt;
@@ -84,20 +90,21 @@ export class Uploads {
     }
   }
 
-  /** @param {Task} task @param {number} asked when, by this clock, in milliseconds */
-  async #cycle(task, asked) {
+  /** @param {Task} task @returns {Promise<Receipt | null>} */
+  async #cycle(task) {
     const { pending, tracker, reload, schedule } = this.client;
     await reload();
-    if (task.everything) return this.#sendEverything(asked);
+    if (task.everything !== undefined) return this.#sendEverything(task.everything);
     // While the server is away, a small request comes first.
     const { isAway } = schedule;
     const newest = task.verify || isAway ? await this.#askForNewest() : undefined;
     const send = task.send ?? (schedule.sends && !(isAway && newest === undefined));
     let receipt = send ? await this.#repeatUnanswered() : null;
-    await tracker.upToDate();
+    // A page without this client tells nobody what it writes, nor is a cached page told of any.
+    await tracker.upToDate({ scan: task.scan });
     if (newest !== undefined) receipt = await this.#verify(newest, send, receipt);
-    if (!send || (task.wait && !isAway && pending.lost === null)) return receipt;
-    const next = await this.#next(Boolean(task.force && !receipt));
+    if (!send || (task.wait && !isAway && pending.state.lost === null)) return receipt;
+    const next = this.#next(Boolean(task.force && !receipt));
     return next ? this.#sendOrAll(next) : receipt;
   }
 
@@ -123,10 +130,10 @@ export class Uploads {
     const { pending } = this.client;
     let last = receipt;
     const isNewest = () => {
-      const id = pending.base?.receipt.id ?? null;
+      const id = pending.state.base?.receipt.id ?? null;
       return id === newest || (id !== null && id === last?.id && id > (newest ?? ''));
     };
-    if (!isNewest() && send && pending.lost === null) {
+    if (!isNewest() && send && pending.state.lost === null) {
       // Perhaps that is an upload of what is pending, before a crash: its key tells.
       const next = pending.next();
       if (next) last = await this.#sendUnlessRefused(next);
@@ -140,11 +147,11 @@ export class Uploads {
   /** @param {string | null} lost see `State` */
   async #lose(lost) {
     const { pending, tracker, reload, announce } = this.client;
-    if (pending.lost === lost) return;
+    if (pending.state.lost === lost) return;
     if (lost !== null) this.told.verified = false;
-    await keepLost(lost);
+    await keep({ lost });
     await reload();
-    announce({ remembered: true });
+    announce();
     await tracker.upToDate();
   }
 
@@ -160,18 +167,15 @@ export class Uploads {
     return receipt;
   }
 
-  /** @param {boolean} [force] @returns {Promise<Upload | null>} */
-  async #next(force) {
-    const { pending } = this.client;
-    const next = pending.next({ force });
-    this.told.note = null;
-    if (!next || pending.lost === null) return next;
-    this.#whole = await recallFact('whole');
-    if (!this.waits(next)) return next;
-    const again = (this.#whole?.at ?? 0) + WHOLE_AGAIN;
+  /** @param {boolean} [force] @returns {Upload | null} what is to be sent now */
+  #next(force) {
+    const next = this.client.pending.next({ force });
+    const again = next ? this.restsUntil(next) : 0;
+    const waits = Date.now() < again;
     const time = new Date(again).toLocaleTimeString(undefined, { timeStyle: 'short' });
-    this.told.note = `the server does not list the last backup; everything is sent again at ${time}`;
-    return null;
+    const note = `the server does not list the last backup; everything is sent again at ${time}`;
+    this.told.note = waits ? note : null;
+    return waits ? null : next;
   }
 
   /** @param {Upload} next a base that the server refuses is lost: then everything is sent, once */
@@ -179,7 +183,7 @@ export class Uploads {
     const receipt = await this.#sendUnlessRefused(next);
     if (receipt) return receipt;
     await this.#lose('');
-    const all = await this.#next();
+    const all = this.#next();
     return all && this.#send(all);
   }
 
@@ -188,40 +192,40 @@ export class Uploads {
     try {
       return await this.#send(upload);
     } catch (error) {
-      const status = error instanceof BackupError ? (error.status ?? 0) : 0;
+      const { status = 0 } = /** @type {any} */ (error);
       if (upload.base === null || !NOT_THE_BASE.includes(status)) throw error;
       return null;
     }
   }
 
-  /** @param {number} asked */
-  async #sendEverything(asked) {
+  /** @param {string} before the id of the base when it was asked for */
+  async #sendEverything(before) {
     const { pending, tracker } = this.client;
     await this.#repeatUnanswered();
     const stored = await tracker.scan({ keep: true });
     if (pending.unsendable) throw pending.unsendable;
-    const { valid } = pending;
-    // Another tab's backup has done it, and nothing changed since.
-    if (valid && valid.at >= asked && pending.complete && pending.count === 0) return valid.receipt;
+    const { receipt = null } = pending.valid ?? {};
+    // An upload that was under way, perhaps another tab's, has done it, and nothing changed since.
+    const isNew = receipt && receipt.id !== before;
+    if (isNew && pending.complete && pending.count === 0) return receipt;
     return this.#send(pending.everything(stored, randomHex()));
   }
 
   /** @param {Upload} upload */
   async #send(upload) {
     const { settings, identity, pending, tracker, reload, announce, correctFlags } = this.client;
-    const wasLost = pending.lost !== null;
+    const wasLost = pending.state.lost !== null;
     this.#show(0);
     const receipt = await post(settings, upload, identity, (progress) => this.#show(progress));
     this.told.reached = true;
-    if (pending.acknowledge(upload, receipt, Date.now())) {
-      if (await keepBase(pending.state, upload.base)) this.told.verified = true;
-      else await reload();
+    if (pending.acknowledge(upload, receipt)) {
+      if (await keep(pending.state)) this.told.verified = true;
     }
     if (wasLost && upload.base === null) {
-      this.#whole = { contents: contentsOf(upload.entries), at: Date.now() };
-      await keepFact('whole', this.#whole);
+      await keep({ whole: { contents: contentsOf(upload.entries), at: Date.now() } });
     }
-    announce({ remembered: true });
+    await reload();
+    announce();
     await correctFlags();
     if (!pending.complete) await tracker.upToDate();
     return receipt;
@@ -232,14 +236,4 @@ export class Uploads {
     this.told.progress = progress;
     this.client.show();
   }
-}
-
-/**
- * Not in two tabs at once. Plain-http hosts have no locks; there the keys still make one backup
- * of the same state.
- *
- * @template T @param {() => Promise<T>} work @returns {Promise<T>}
- */
-async function exclusively(work) {
-  return navigator.locks ? navigator.locks.request(LOCK, work) : work();
 }

@@ -131,9 +131,9 @@ class Model {
 
   acknowledge(upload, backup) {
     const receipt = { id: backup.id, timestamp: backup.id, counts: countsIn(backup.contents) };
-    assert(this.pending.acknowledge(upload, receipt, 0));
+    assert(this.pending.acknowledge(upload, receipt));
     // The same receipt, heard late: it is no newer than the base.
-    assert.equal(this.pending.acknowledge(upload, receipt, 0), false);
+    assert.equal(this.pending.acknowledge(upload, receipt), false);
     this.base = backup;
     this.lost = false;
   }
@@ -147,7 +147,7 @@ class Model {
       const { digest } = entryOf(category, null, JSON.parse(json));
       known.set(name, { digest, since: this.pending.since(name, digest) ?? base.id });
     }
-    return { deviceId: 'phone', base: base && { receipt, at: 0 }, lost, known };
+    return { deviceId: 'phone', base: base && { receipt }, lost, known };
   }
 
   lose() {
@@ -251,7 +251,7 @@ test('equal contents have one key on a device, and another on each device', () =
 test('contents that come back after a base that is gone have a key of their own', () => {
   const receipt = { id: '2026-01-01T00-00-00', timestamp: '', size: 0, counts: {} };
   const first = pendingWith('phone', [ATOM]).next().key;
-  const gone = { base: { receipt, at: 0 }, lost: '' };
+  const gone = { base: { receipt }, lost: '' };
   const second = pendingWith('phone', [ATOM], gone).next().key;
   const lostTo = pendingWith('phone', [ATOM], { ...gone, lost: '2025' }).next().key;
   assert.equal(new Set([first, second, lostTo]).size, 3);
@@ -261,23 +261,23 @@ test('a receipt that is older than what the server lists is not the base', () =>
   const pending = pendingWith('phone', [ATOM], { lost: '2026-02-01T00-00-00' });
   const upload = pending.next();
   const receipt = { id: '2026-01-01T00-00-00', timestamp: '', size: 0, counts: upload.counts };
-  assert.equal(pending.acknowledge(upload, receipt, 0), false);
-  assert(pending.acknowledge(upload, { ...receipt, id: '2026-02-01T00-00-00' }, 0));
+  assert.equal(pending.acknowledge(upload, receipt), false);
+  assert(pending.acknowledge(upload, { ...receipt, id: '2026-02-01T00-00-00' }));
 });
 
 test('since is the first backup that had these contents, also after the base was lost', () => {
   const pending = pendingWith('phone', [ATOM]);
   const receipt = (id) => ({ id, timestamp: id, size: 0, counts: pending.next().counts });
   const [entry] = pending.entries();
-  pending.acknowledge(pending.next(), receipt('first'), 0);
+  pending.acknowledge(pending.next(), receipt('first'));
   const known = new Map([[entry.name, { digest: entry.digest, since: 'first' }]]);
-  const base = { receipt: { ...pending.base.receipt }, at: 0 };
+  const base = { receipt: { ...pending.state.base.receipt } };
   pending.rebase({ deviceId: 'phone', base, lost: '', known });
   pending.beginScan();
   pending.see(entry);
   pending.endScan();
   assert.equal(pending.count, 1);
-  pending.acknowledge(pending.next(), receipt('second'), 0);
+  pending.acknowledge(pending.next(), receipt('second'));
   assert.equal(pending.since(entry.name, entry.digest), 'first');
 });
 
@@ -285,7 +285,7 @@ test('a device that was emptied sends nothing by itself', () => {
   const pending = pendingWith('phone', [ATOM]);
   const { counts } = pending.next();
   const receipt = { id: 'first', timestamp: 'first', size: 0, counts };
-  pending.acknowledge(pending.next(), receipt, 0);
+  pending.acknowledge(pending.next(), receipt);
   pending.track(entryOf('atoms', 'a', null));
   assert.equal(pending.count, 1);
   assert.equal(pending.storedCount, 0);
@@ -302,4 +302,15 @@ test('what was asked for before the first scan ended is packed after it', () => 
   assert.deepEqual(pending.next()?.counts.atoms, 1);
   pending.invalidate();
   assert.equal(pending.next(), null);
+});
+
+test('a scan that finds nothing new leaves what is ready to be sent as it is', () => {
+  const pending = pendingWith('phone', [ATOM]);
+  const [next, version] = [pending.next(), pending.version];
+  pending.invalidate();
+  pending.beginScan();
+  pending.see(entryOf('atoms', 'a', ATOM));
+  pending.endScan();
+  assert.equal(pending.next(), next);
+  assert.equal(pending.version, version);
 });

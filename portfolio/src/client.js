@@ -81,26 +81,26 @@ export class Client {
     });
     if (this.#watching) return;
     this.#watching = new AbortController();
-    this.#open().onmessage = ({ data }) => this.#hear(data);
+    this.#open().onmessage = ({ data }) => this.#onNews(data);
     this.tracker.start(this.#watching.signal);
     this.schedule.start(this.#watching.signal);
   }
 
   /** @param {News} news for the other tabs */
-  tell(news) {
+  broadcast(news) {
     this.#open().postMessage(news);
   }
 
-  /** Tells this page and the other tabs that the server's list or the base has changed. */
+  /** Reports to this page and the other tabs that the server's list or the base has changed. */
   announce = () => {
-    this.tell({ remembered: true });
+    this.broadcast({ remembered: true });
     window.dispatchEvent(new Event(BACKUPS_EVENT));
   };
 
   /** @returns {Promise<number>} how many records were marked as `synced` */
   correctFlags = () => setFlags(this.stores, this.pending.misflagged());
 
-  /** Tells by the status event how things stand, and the schedule of what is pending. */
+  /** Updates the status, and the schedule where what is pending has changed. */
   show() {
     const { pending, uploads, tracker } = this;
     const { valid } = pending;
@@ -110,12 +110,12 @@ export class Client {
     const unknown = valid ? {} : { unsyncedCount: null, storedCount: null };
     const counted = { unsyncedCount: pending.count, storedCount: pending.storedCount };
     this.status.update({
-      status: uploads.told.progress === null ? ended : 'backing-up',
+      status: uploads.status.progress === null ? ended : 'backing-up',
       lastBackupTime: valid?.receipt.timestamp ?? null,
       lastError: error ? messageOf(error) : null,
       baseId: valid?.receipt.id ?? null,
       baseCount: valid ? total(valid.receipt.counts) : null,
-      ...uploads.told,
+      ...uploads.status,
       ...(pending.complete ? counted : unknown),
     });
     if (pending.version === this.#version) return;
@@ -129,15 +129,15 @@ export class Client {
 
   /** @param {Write[]} writes @param {boolean} unseen whether there were others */
   see(writes, unseen) {
-    this.tell({ written: writes.map(({ category, key }) => ({ category, key })), unseen });
+    this.broadcast({ written: writes.map(({ category, key }) => ({ category, key })), unseen });
     this.tracker.track(writes);
     if (unseen) this.tracker.invalidate();
     this.show();
-    this.schedule.wrote();
+    this.schedule.afterWrite();
   }
 
   /** @param {News} news */
-  #hear(news) {
+  #onNews(news) {
     this.#inOrder(() => this.#follow(news)).catch(() => this.tracker.invalidate());
   }
 
@@ -151,7 +151,7 @@ export class Client {
       const before = pending.state.base?.receipt.id;
       await this.reload();
       // Another tab has just read its receipt.
-      if (pending.valid && pending.valid.receipt.id !== before) uploads.told.verified = true;
+      if (pending.valid && pending.valid.receipt.id !== before) uploads.status.verified = true;
       window.dispatchEvent(new Event(BACKUPS_EVENT));
     }
     if (!pending.complete) tracker.invalidate();

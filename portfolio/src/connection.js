@@ -8,7 +8,8 @@ import { openDB } from 'idb';
  * Opens at the first call, and again after the connection was closed, for another tab's upgrade or
  * by the browser, or opening it failed.
  *
- * @template T @param {(events: OpenDBCallbacks<any>) => Promise<T>} open @returns {() => Promise<T>}
+ * @template T @param {(events: OpenDBCallbacks<any>) => Promise<T>} open
+ * @returns {() => Promise<T>}
  */
 export function keepOpen(open) {
   /** @type {Promise<T> | null} */

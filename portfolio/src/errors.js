@@ -1,4 +1,4 @@
-/** Its `message` is a sentence for the person in front of the page; `cause` is the original error. */
+/** Its `message` is a sentence for the person in front of the page; `cause` the original error. */
 export class BackupError extends Error {
   /**
    * @param {string} message

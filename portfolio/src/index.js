@@ -2,7 +2,7 @@
  * Backs up the IndexedDB of an offline-first portfolio to its backup server.
  *
  * Every function throws a `BackupError` when it fails; none answers with an empty list or null
- * instead. What happens by itself is told by the window event `eoe:backup-status`, whose
+ * instead. The window event `eoe:backup-status` reports what happens by itself: its
  * `detail` is what `getBackupStatus()` returns.
  */
 
@@ -139,7 +139,7 @@ export async function deleteBackup(id) {
     announce();
     if (wasBase) {
       // Also when the answer was lost, and nobody knows whether it is gone.
-      uploads.doubt();
+      uploads.unverify();
       await schedule.perform({ verify: true, send: false }).catch(() => {});
       void schedule.arrive();
     }

@@ -1,7 +1,7 @@
 /**
  * The client's own database, `eoe-portfolio-backup`, one for all tabs of an origin.
  *
- * Its store `facts` has `head` and `known`, see `State`, and what the last restore replaced, `undo`.
+ * Its store `facts` has `head` and `known`, see `State`, and `undo`, what a restore replaced.
  * The client before this one kept `eoe-cloud-backup`. That is read once and never upgraded, since
  * a copy of that client may still run in another tab.
  */
@@ -49,7 +49,7 @@ export async function recall() {
   });
 }
 
-/** @returns {Promise<Head | undefined>} what tells whether the state has changed */
+/** @returns {Promise<Head | undefined>} it differs once the state has changed */
 export function recallHead() {
   return transact('readonly', (facts) => facts.get('head'));
 }

@@ -20,7 +20,7 @@ export class Pending {
   #pending = new Map();
   /** @type {Map<string, Entry>} whose flag is to be set or cleared, by record name */
   #misflagged = new Map();
-  /** @type {{found: Map<string, Entry>, written: Set<string>, keep: boolean, from: number} | null} */
+  /** @type {{found: Map<string, Entry>, written: Set<string>, keep: boolean, from: number}?} */
   #scan = null;
   /** @type {Upload | null} */
   #next = null;

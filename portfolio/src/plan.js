@@ -71,7 +71,7 @@ function actionFor(category, here, inBackup, pending, madeAt) {
 
 /**
  * @param {StoredRecord} here @param {StoredRecord} inBackup
- * @returns {boolean | null} null where nothing tells
+ * @returns {boolean | null} null where nothing shows it
  */
 function laterHere(here, inBackup) {
   for (const member of TIME_MEMBERS) {

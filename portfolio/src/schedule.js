@@ -13,7 +13,7 @@ import { compress, pathOf, ready } from './payload.js';
 /** Of all requests of a closing page together (Fetch, "HTTP-network-or-cache fetch"). */
 const KEEPALIVE_BYTES = 64 * 1024;
 
-/** What is left for the last edit is the rest: more than this is uploaded while the page is open. */
+/** More than this is uploaded while the page is open: the rest is left for the last edit. */
 const KEPT_FOR_THE_CLOSE = 14 * 1024;
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
@@ -70,8 +70,8 @@ export class Schedule {
   }
 
   get isAway() {
-    const { failure, told } = this.client.uploads;
-    return failure !== null || told.reached === false;
+    const { failure, status } = this.client.uploads;
+    return failure !== null || status.reached === false;
   }
 
   /**
@@ -85,7 +85,7 @@ export class Schedule {
     this.#refused = false;
     // Nobody knows whether a beacon has arrived: the next close sends what is still pending.
     this.#left = undefined;
-    this.client.uploads.doubt();
+    this.client.uploads.unverify();
     return this.#run({ verify: true, scan });
   }
 
@@ -130,7 +130,7 @@ export class Schedule {
   }
 
   /** This page has written: if it is hidden, that leaves at once. */
-  wrote() {
+  afterWrite() {
     if (this.auto && document.visibilityState === 'hidden') void this.#run({});
   }
 
@@ -147,7 +147,7 @@ export class Schedule {
     this.#due = { timer, first, large };
   }
 
-  /** @param {Task} task @returns {Promise<void>} never rejects: the status tells how it went */
+  /** @param {Task} task @returns {Promise<void>} never rejects: the status has the error */
   #run(task) {
     return this.perform(task).then(() => {}, () => {});
   }
@@ -158,7 +158,7 @@ export class Schedule {
     const again = async () => {
       if (document.visibilityState === 'hidden' || !this.client.isWatched) return;
       // Another tab may upload for long; what nobody confirms is not said to be confirmed.
-      const late = setTimeout(() => this.client.uploads.doubt(), PROBE);
+      const late = setTimeout(() => this.client.uploads.unverify(), PROBE);
       await this.#run({ verify: true, scan: true, wait: true });
       clearTimeout(late);
     };
@@ -195,6 +195,6 @@ export class Schedule {
     }
     this.#left = next.key;
     uploads.unanswered = next;
-    return this.client.tell({ sent: next });
+    return this.client.broadcast({ sent: next });
   }
 }

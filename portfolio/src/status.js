@@ -1,4 +1,4 @@
-/** What the client knows about itself, the event that tells of it, and its words. */
+/** The client's status, the event that reports it, and its words. */
 
 /** @import { BackupStatus } from './types.js' */
 

@@ -21,7 +21,7 @@ export class Stores {
   /** Whether the host writes through this connection too, so that its writes are seen. */
   shared = false;
 
-  /** @param {Client} client hears of writes; a lost connection is told as an unseen write */
+  /** @param {Client} client sees the writes; a lost connection counts as an unseen write */
   constructor(client) {
     this.client = client;
   }

@@ -1,6 +1,6 @@
 /**
  * `<sync-status>`: one line that says whether everything is backed up. What does not fit into the
- * line is shown beside it on a press. Font and text colour are the page's; README.md names the rest.
+ * line is shown beside it on a press. Font and text colour are the page's; README.md has the rest.
  */
 
 import { client } from './client.js';
@@ -111,9 +111,11 @@ function build(host) {
   svg.setAttribute('aria-hidden', 'true');
   const path = document.createElementNS('http://www.w3.org/2000/svg', 'path');
   svg.append(path);
-  const [text, rest] = [document.createElement('button'), document.createElement('div')];
+  const rest = document.createElement('div');
   Object.assign(rest, { className: 'rest', part: 'rest', popover: 'auto' });
-  Object.assign(text, { className: 'text', part: 'text', type: 'button', popoverTargetElement: rest });
+  const text = document.createElement('button');
+  Object.assign(text, { className: 'text', part: 'text', popoverTargetElement: rest });
+  text.type = 'button';
   rest.addEventListener('beforetoggle', () => {
     rest.textContent = text.textContent;
     const { left, bottom } = text.getBoundingClientRect();

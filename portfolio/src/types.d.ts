@@ -95,7 +95,7 @@ export interface Task {
 /** The contents of the whole backup that answered the last lost base, and when. */
 export type Whole = { contents: string; at: number };
 
-/** What the tabs of an origin tell each other; the client before this one knows all but `sent`. */
+/** Messages between the tabs of an origin; the client before this one knows all but `sent`. */
 export interface News {
   written?: Reference[];
   /** Something was written, and nobody knows what. */

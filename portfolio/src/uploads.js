@@ -30,7 +30,7 @@ export class Uploads {
   /** @type {Upload | null} what left with a hidden page, here or in another tab, unanswered */
   unanswered = null;
   /** @type {Pick<BackupStatus, 'verified' | 'reached' | 'note' | 'progress'>} */
-  told = { verified: false, reached: null, note: null, progress: null };
+  status = { verified: false, reached: null, note: null, progress: null };
   /** @type {unknown} why the last run failed; null after one that did what was to do */
   failure = null;
   /** Whether a run has ever succeeded. */
@@ -62,9 +62,9 @@ export class Uploads {
     return lost !== null && whole?.contents === contentsOf(entries) ? whole.at + WHOLE_AGAIN : 0;
   }
 
-  /** From the return to a page to the server's answer nothing is said to be verified. */
-  doubt() {
-    Object.assign(this.told, { verified: false, reached: null });
+  /** From the return to a page to the server's answer nothing counts as verified. */
+  unverify() {
+    Object.assign(this.status, { verified: false, reached: null });
     this.client.show();
   }
 
@@ -77,7 +77,7 @@ export class Uploads {
       const cycle = () => this.#cycle(task);
       // Plain-http hosts have no locks; there the keys still make one backup of the same state.
       const receipt = await (navigator.locks ? navigator.locks.request(LOCK, cycle) : cycle());
-      if (receipt || (this.told.verified && client.pending.count === 0)) this.failure = null;
+      if (receipt || (this.status.verified && client.pending.count === 0)) this.failure = null;
       if (receipt) this.succeeded = true;
       return receipt;
     } catch (error) {
@@ -95,13 +95,14 @@ export class Uploads {
     const { pending, tracker, reload, schedule } = this.client;
     await reload();
     if (task.everything !== undefined) return this.#sendEverything(task.everything);
+    // Pages without this client write unseen, as does any page while this one is cached.
+    if (task.scan) await tracker.upToDate({ scan: true });
     // While the server is away, a small request comes first.
     const { isAway } = schedule;
     const newest = task.verify || isAway ? await this.#askForNewest() : undefined;
     const send = task.send ?? (schedule.sends && !(isAway && newest === undefined));
     let receipt = send ? await this.#repeatUnanswered() : null;
-    // A page without this client tells nobody what it writes, nor is a cached page told of any.
-    await tracker.upToDate({ scan: task.scan });
+    await tracker.upToDate();
     if (newest !== undefined) receipt = await this.#verify(newest, send, receipt);
     if (!send || (task.wait && !isAway && pending.state.lost === null)) return receipt;
     const next = this.#next(Boolean(task.force && !receipt));
@@ -114,10 +115,10 @@ export class Uploads {
     const { deviceId, base } = pending.state;
     try {
       const newest = await newestOf(settings, deviceId, base?.receipt.id ?? null);
-      this.told.reached = true;
+      this.status.reached = true;
       return newest;
     } catch {
-      Object.assign(this.told, { verified: false, reached: false });
+      Object.assign(this.status, { verified: false, reached: false });
       return undefined;
     }
   }
@@ -134,13 +135,13 @@ export class Uploads {
       return id === newest || (id !== null && id === last?.id && id > (newest ?? ''));
     };
     if (!isNewest() && send && pending.state.lost === null) {
-      // Perhaps that is an upload of what is pending, before a crash: its key tells.
+      // It may be an upload of what is pending, before a crash: the key finds it.
       const next = pending.next();
       if (next) last = await this.#sendUnlessRefused(next);
     }
-    this.told.verified = isNewest();
+    this.status.verified = isNewest();
     // It may be listed late, or come back.
-    await this.#lose(this.told.verified ? null : (newest ?? ''));
+    await this.#lose(this.status.verified ? null : (newest ?? ''));
     return last;
   }
 
@@ -148,7 +149,7 @@ export class Uploads {
   async #lose(lost) {
     const { pending, tracker, reload, announce } = this.client;
     if (pending.state.lost === lost) return;
-    if (lost !== null) this.told.verified = false;
+    if (lost !== null) this.status.verified = false;
     await keep({ lost });
     await reload();
     announce();
@@ -174,7 +175,7 @@ export class Uploads {
     const waits = Date.now() < again;
     const time = new Date(again).toLocaleTimeString(undefined, { timeStyle: 'short' });
     const note = `the server does not list the last backup; everything is sent again at ${time}`;
-    this.told.note = waits ? note : null;
+    this.status.note = waits ? note : null;
     return waits ? null : next;
   }
 
@@ -217,9 +218,9 @@ export class Uploads {
     const wasLost = pending.state.lost !== null;
     this.#show(0);
     const receipt = await post(settings, upload, identity, (progress) => this.#show(progress));
-    this.told.reached = true;
+    this.status.reached = true;
     if (pending.acknowledge(upload, receipt)) {
-      if (await keep(pending.state)) this.told.verified = true;
+      if (await keep(pending.state)) this.status.verified = true;
     }
     if (wasLost && upload.base === null) {
       await keep({ whole: { contents: contentsOf(upload.entries), at: Date.now() } });
@@ -233,7 +234,7 @@ export class Uploads {
 
   /** @param {number | null} progress */
   #show(progress) {
-    this.told.progress = progress;
+    this.status.progress = progress;
     this.client.show();
   }
 }

@@ -1,8 +1,8 @@
 /**
- * Sees what is written through one connection, of which IndexedDB tells nobody: on that object and
- * what comes out of it, not on the prototypes that all share. A value is copied at the call, as
- * IndexedDB does. A write counts when its transaction completes. What a cursor writes, and what the
- * deletion of a range deletes, is not seen, only that it was done.
+ * Watches what is written through one connection, since IndexedDB has no event for it: on that
+ * object and what comes out of it, not on the prototypes that all share. A value is copied at the
+ * call, as IndexedDB does. A write counts when its transaction completes. What a cursor writes, and
+ * what the deletion of a range deletes, is not seen, only that it was done.
  */
 
 import { isCategory, KEY_PATHS } from './categories.js';

@@ -13,16 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from browser.conftest import build_site, image_nginx
-from browser.driving import (
-    MINUTE,
-    close_for_real,
-    longest_task,
-    open_by_script,
-    send_plain,
-    switch_away,
-    switch_back,
-    write_and_close,
-)
+from browser.driving import MINUTE, Tab, Trace
 from browser.wire import Wire
 from chromium import CHROMIUM
 from support import Server, require_tool
@@ -77,10 +68,14 @@ class Bench:
         self.context, self.wire, self.server = context, wire, server
 
     def started(self):
-        page = self.context.new_page()
-        page.set_default_timeout(5 * MINUTE)
-        page.goto(f"{self.wire.url}/host/?auto")
+        page = self.opened("/host/?auto")
         page.evaluate("host.started")
+        return page
+
+    def opened(self, path):
+        page = Tab(self.context.new_page())
+        page.set_default_timeout(5 * MINUTE)
+        page.goto(f"{self.wire.url}{path}")
         return page
 
     def has(self, slug):
@@ -101,9 +96,7 @@ class Bench:
 
     def measure(self, records, rounds):
         figures = Figures(rounds)
-        page = self.context.new_page()
-        page.set_default_timeout(5 * MINUTE)
-        page.goto(f"{self.wire.url}/host/")
+        page = self.opened("/host/")
         page.evaluate(FILL, records)
         page.close()
         for n in range(rounds):
@@ -121,24 +114,23 @@ class Bench:
             size = self.size_of(self.wire.uploads[count])
             figures.bytes_at_start = max(figures.bytes_at_start, size)
         count = len(self.wire.uploads)
-        with longest_task(page, figures.edit_tasks):
+        with Trace(page) as trace:
             ready, told = page.evaluate(EDIT, [slug, 5000])
             page.wait_for_timeout(1000)
+        figures.edit_tasks.append(max(trace.tasks()))
         figures.ready.append(ready if told else float("inf"))
-        close_for_real(page)
+        page.close_for_real()
         upload = self.sent_since(count)
         if upload and upload.status == 201 and self.has(slug):
             figures.arrived += 1
             figures.bytes_at_close = max(figures.bytes_at_close, self.size_of(upload))
 
     def close_in_the_same_task(self, figures, slug, length):
-        opener = self.context.new_page()
-        opener.set_default_timeout(5 * MINUTE)
-        opener.goto(f"{self.wire.url}/404.html")
-        window = open_by_script(opener)
-        send_plain(window)
+        opener = self.opened("/404.html")
+        window = opener.open_by_script()
+        window.send_plain()
         count = len(self.wire.uploads)
-        write_and_close(window, slug, length)
+        window.write_and_close(slug, length)
         upload = self.sent_since(count)
         # Not before: the two share a process, which would end without a `pagehide` in the window.
         opener.close()
@@ -146,25 +138,25 @@ class Bench:
             figures.arrived_same_task += 1
 
     def edit_during_the_scan(self, figures):
-        page = self.context.new_page()
-        page.set_default_timeout(5 * MINUTE)
-        with longest_task(page, figures.scan_tasks):
+        page = self.opened("/404.html")
+        with Trace(page) as trace:
             page.goto(f"{self.wire.url}/host/?auto")
             page.evaluate("void performance.mark('loaded')")
             page.evaluate(EDIT, ["during", 5000])
             scanning = page.evaluate("host.client.getBackupStatus().unsyncedCount") is None
             count = len(self.wire.uploads)
-            switch_away(page)
+            page.hide()
             upload = self.sent_since(count)
             figures.sent_during_scan = scanning and bool(upload) and self.has("during")
             page.evaluate("host.started")
+        figures.scan_tasks.append(max(trace.tasks("loaded")))
         page.close()
 
     def edit_while_open(self, figures):
         page = self.started()
         count = len(self.wire.uploads)
         page.evaluate(EDIT, ["while-open", 5000])
-        switch_back(page)
+        page.show()
         upload = self.sent_since(count)
         figures.bytes_while_open = self.size_of(upload) if upload else 0
         page.close()

@@ -11,18 +11,13 @@ from pathlib import Path
 
 import pytest
 from nginx import running_nginx
-from support import ROOT, require_tool
+from support import ROOT
 
-from .driving import Profile, open_host, stored_backups
+from .backups_page import open_page
+from .driving import Profile, open_host
 from .wire import Wire
 
 PORTFOLIO = ROOT / "portfolio"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def tools():
-    for name in ("chromium", "nginx", "node", "npm"):
-        require_tool(name)
 
 
 def build_site(root):
@@ -33,18 +28,19 @@ def build_site(root):
     subprocess.run([*build, "--outDir", str(root)], cwd=PORTFOLIO, check=True)
     for name in ("host", "application"):
         source = str(Path(__file__).parent / name)
-        subprocess.run([*build, source, "--outDir", str(root / name)], cwd=PORTFOLIO, check=True)
+        own = [source, "--base", "./", "--outDir", str(root / name)]
+        subprocess.run([*build, *own], cwd=PORTFOLIO, check=True)
     return root
 
 
 @pytest.fixture(scope="session")
-def site(tools, tmp_path_factory):
+def site(tmp_path_factory):
     return build_site(tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture
 def server_settings():
-    """What a test overrides to have a server of its own, with these settings."""
+    """A test that is parametrized with settings has a server of its own, with these."""
     return {}
 
 
@@ -53,8 +49,8 @@ def server(server_settings, start_server, shared_server):
     """A server that stores nothing yet; one for all tests of a module, as starting takes time."""
     if server_settings:
         return start_server(**server_settings)
-    for backup in stored_backups(shared_server):
-        shared_server.request("DELETE", f"/api/backup/{backup['id']}")
+    for file in shared_server.data_dir.glob("backup-*.json"):
+        file.unlink()
     return shared_server
 
 
@@ -66,23 +62,17 @@ def image_nginx(directory, site, server):
 
 @pytest.fixture(scope="module")
 def shared_nginx(tmp_path_factory, site, shared_server):
-    directory = tmp_path_factory.mktemp("nginx")
-    with image_nginx(directory, site, shared_server) as nginx:
+    with image_nginx(tmp_path_factory.mktemp("nginx"), site, shared_server) as nginx:
         yield nginx
 
 
 @pytest.fixture
-def nginx(tmp_path, site, server_settings, server, shared_nginx):
+def wire(tmp_path, site, server_settings, server, shared_nginx):
     if not server_settings:
-        yield shared_nginx
+        with Wire(shared_nginx.port) as wire:
+            yield wire
         return
-    with image_nginx(tmp_path / "nginx", site, server) as nginx:
-        yield nginx
-
-
-@pytest.fixture
-def wire(nginx):
-    with Wire(nginx.port) as wire:
+    with image_nginx(tmp_path / "nginx", site, server) as nginx, Wire(nginx.port) as wire:
         yield wire
 
 
@@ -95,26 +85,34 @@ def context(browser, wire):
 
 
 @pytest.fixture
-def kinds(context):
-    """What the browser calls each upload of an open page: ``ping`` is a beacon."""
-    kinds = []
+def open_tab(context, wire, server):
+    """``open_tab(token=…)``: a tab of the host application that backs up by itself, ready."""
 
-    def note(request):
-        if "/api/backup?" in request.url:
-            kinds.append(request.resource_type)
+    def open_tab(auto=True, token=None):
+        return open_host(context, wire, server, auto, token)
 
-    context.on("request", note)
-    return kinds
+    return open_tab
 
 
 @pytest.fixture
-def tab(context, wire):
-    """``tab(auto=True, token=...)``: the host application in a new tab, ready."""
+def tab(open_tab):
+    return open_tab()
 
-    def open_tab(auto=False, token=None):
-        return open_host(context, wire, auto, token)
 
-    return open_tab
+@pytest.fixture
+def page(context, wire):
+    """The Backups page, opened; what breaks its policy or its scripts fails the test."""
+    page, complaints = context.new_page(), []
+
+    def note(message):
+        # The browser's own line about an answer of 4xx or 5xx is what some tests are about.
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            complaints.append(message.text)
+
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", note)
+    yield open_page(page, wire)
+    assert complaints == []
 
 
 @pytest.fixture

@@ -3,36 +3,39 @@
 import contextlib
 import gzip
 import http.client
+import http.server
 import json
 import socket
+import socketserver
 import threading
 import time
-import urllib.parse
 from dataclasses import dataclass, field
-
-CHUNK = 2048
+from urllib.parse import parse_qs, urlsplit
 
 
 @dataclass
 class Exchange:
-    """One request that arrived, and what became of it. Times are ``time.monotonic()``."""
+    """One request that arrived, and what became of it."""
 
     method: str
     path: str
     headers: http.client.HTTPMessage
-    started: float
     body: bytearray = field(default_factory=bytearray)
+    ended: bool = False
     status: int | None = None  # None: the browser was sent no answer
-    ended: float | None = None
+
+    @property
+    def is_upload(self):
+        return self.path.startswith("/api/backup?")
 
     @property
     def key(self):
-        return self._parameters.get("key")
+        return parse_qs(urlsplit(self.path).query)["key"][0]
 
     @property
     def base(self):
         """The id of the backup that this upload changes; None: it is everything."""
-        return self._parameters.get("base")
+        return parse_qs(urlsplit(self.path).query).get("base", [None])[0]
 
     @property
     def is_plain_beacon(self):
@@ -40,35 +43,29 @@ class Exchange:
         return self.headers["sec-fetch-mode"] == "no-cors"
 
     @property
-    def _parameters(self):
-        return dict(urllib.parse.parse_qsl(self.path.partition("?")[2]))
-
-    @property
     def document(self):
         """The JSON that was sent."""
         gzipped = self.headers["Content-Type"] == "application/gzip"
-        return json.loads(gzip.decompress(bytes(self.body)) if gzipped else self.body)
+        return json.loads(gzip.decompress(self.body) if gzipped else self.body)
 
 
 class Wire:
-    """A proxy for HTTP/1.1 with ``Content-Length`` bodies, in front of ``127.0.0.1:port``.
+    """A proxy in front of ``127.0.0.1:target``.
 
     The faults are attributes that a test sets at any time; they concern uploads only.
     """
 
-    def __init__(self, port):
-        self._target = port
+    def __init__(self, target):
+        self.target = target
         self.port = 0
-        self._changed = threading.Condition()
-        self._listener = None
-        self._exchanges = []
-        self._open = set()
-        self._closed = False
         self.upload_rate = None  # bytes per second
-        self.answers = []  # (status, headers, text), each given in the server's place once
-        self.lost_replies = 0  # so many uploads reach the server, their answers nobody
+        self.answers = []  # (status, headers, JSON or text), each given in the server's place once
         self.gate = threading.Event()  # cleared: uploads have arrived whole, and wait here
         self.gate.set()
+        self.changed = threading.Condition()  # of what follows
+        self.exchanges = []
+        self.connections = set()
+        self.is_open = True
 
     def __enter__(self):
         self.mend()
@@ -78,9 +75,9 @@ class Wire:
         # What is on its way arrives before the next test; what a closing page sends does not.
         self.gate.set()
         self.upload_rate = None
-        with self._changed:
-            self._closed = True
-            self._changed.wait_for(lambda: all(e.ended for e in self._exchanges), 10)
+        with self.changed:
+            self.is_open = False
+            self.changed.wait_for(lambda: all(e.ended for e in self.exchanges), 10)
         self.cut()
 
     @property
@@ -90,16 +87,16 @@ class Wire:
     @property
     def uploads(self):
         """The uploads so far, in the order in which they began."""
-        with self._changed:
-            return [e for e in self._exchanges if e.path.startswith("/api/backup?")]
+        with self.changed:
+            return [exchange for exchange in self.exchanges if exchange.is_upload]
 
     def wait(self, condition, seconds=20):
         """Wait until ``condition(uploads)`` holds, and return the uploads.
 
         Raises AssertionError with what was there instead.
         """
-        with self._changed:
-            if not self._changed.wait_for(lambda: condition(self.uploads), seconds):
+        with self.changed:
+            if not self.changed.wait_for(lambda: condition(self.uploads), seconds):
                 seen = [(e.method, e.path, e.status, len(e.body)) for e in self.uploads]
                 raise AssertionError(f"waited {seconds} s for the uploads; there are {seen}")
             return self.uploads
@@ -110,119 +107,112 @@ class Wire:
 
     def cut(self):
         """Refuse connections from now on, and reset those there are."""
-        listener, self._listener = self._listener, None
-        if listener:
-            with contextlib.suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
-        with self._changed:
-            connections = list(self._open)
-        for connection in connections:
+        server, self._server = self._server, None
+        if server:
+            server.shutdown()
+            server.server_close()
+        for connection in list(self.connections):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def mend(self):
         """Accept connections again, at the same address."""
-        self._listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        self._server = _Server(("127.0.0.1", self.port), _Handler)
+        self._server.wire = self
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True).start()
 
-    def _accept(self, listener):
+
+class _Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = daemon_threads = True
+    request_queue_size = 128
+
+    def server_activate(self):
         # Small, so that an upload can't vanish in the kernel's buffers at once.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        super().server_activate()
+
+    def handle_error(self, request, client_address):
+        """A closed tab or a cut wire is what the tests are about."""
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """One connection of the browser: its requests have a ``Content-Length``, or no body."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def handle(self):
+        connections = self.server.wire.connections
+        connections.add(self.connection)
+        try:
+            super().handle()
+        finally:
+            connections.discard(self.connection)
+
+    def do_GET(self):
+        wire = self.server.wire
+        exchange = Exchange(self.command, self.path, self.headers)
+        self.close_connection = True
+        with self._changing():
+            if not wire.is_open:
                 return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client):
-        with self._changed:
-            self._open.add(client)
+            wire.exchanges.append(exchange)
         try:
-            # A closed tab or a cut wire is what the tests are about.
-            with client, contextlib.suppress(ConnectionError, http.client.HTTPException):
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                with client.makefile("rb") as reader:
-                    while self._exchange(client, reader):
-                        pass
+            status, headers, body = self._answer(wire, exchange)
         finally:
-            with self._changed:
-                self._open.discard(client)
-
-    def _exchange(self, client, reader):
-        request_line = reader.readline().decode()
-        if not request_line.endswith("\r\n"):
-            return False
-        method, path, _ = request_line.split(" ")
-        headers = http.client.parse_headers(reader)
-        exchange = Exchange(method, path, headers, time.monotonic())
-        with self._changed:
-            if self._closed:
-                return False
-            self._exchanges.append(exchange)
-            self._changed.notify_all()
-        try:
-            status, answer = self._answer(exchange, reader)
-        finally:
-            with self._changed:
-                exchange.ended = time.monotonic()
-                self._changed.notify_all()
-        if not answer:
-            return False
-        client.sendall(answer)
-        with self._changed:
+            with self._changing():
+                exchange.ended = True
+        self.send_response_only(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = False
+        with self._changing():
             exchange.status = status
-            self._changed.notify_all()
-        return True
 
-    def _answer(self, exchange, reader):
-        upload = exchange.path.startswith("/api/backup?")
-        if upload and self.answers:
-            self._pump(exchange, reader, lambda chunk: None)
-            return _render(*self.answers.pop(0))
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self._target)) as server:
+    do_POST = do_DELETE = do_GET
+
+    @contextlib.contextmanager
+    def _changing(self):
+        with self.server.wire.changed:
+            yield
+            self.server.wire.changed.notify_all()
+
+    def _answer(self, wire, exchange):
+        """Send the request on; return status, headers and body of the answer."""
+        if exchange.is_upload and wire.answers:
+            self._pump(wire, exchange, lambda chunk: None)
+            status, headers, value = wire.answers.pop(0)
+            return status, headers, json.dumps(value).encode()
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", wire.target)) as server:
             server.putrequest(exchange.method, exchange.path, True, True)
             for name, value in exchange.headers.items():
-                if name.lower() != "connection":
-                    server.putheader(name, value)
-            server.putheader("Connection", "close")
+                server.putheader(name, "close" if name.lower() == "connection" else value)
             server.endheaders()
-            self._pump(exchange, reader, server.send)
+            self._pump(wire, exchange, server.send)
             response = server.getresponse()
             body = response.read()
-        if upload and self.lost_replies:
-            self.lost_replies -= 1
-            return None, None
         hop = ("connection", "transfer-encoding", "content-length")
         kept = {name: text for name, text in response.getheaders() if name.lower() not in hop}
-        return _render(response.status, kept, body)
+        return response.status, kept, body
 
-    def _pump(self, exchange, reader, send):
+    def _pump(self, wire, exchange, send):
         left = int(exchange.headers.get("Content-Length", 0))
-        upload = exchange.path.startswith("/api/backup?")
         while left:
-            chunk = reader.read1(min(left, CHUNK if self.upload_rate and upload else 65536))
+            rate = wire.upload_rate if exchange.is_upload else None
+            chunk = self.rfile.read1(min(left, 2048 if rate else 65536))
             if not chunk:
                 raise ConnectionResetError("the browser went away")
             left -= len(chunk)
-            if upload and not left:
-                self.gate.wait()
+            if exchange.is_upload and not left:
+                wire.gate.wait()
             send(chunk)
-            with self._changed:
-                exchange.body += chunk
-                self._changed.notify_all()
-            if upload and self.upload_rate:
-                time.sleep(len(chunk) / self.upload_rate)
+            exchange.body += chunk
+            if rate:
+                time.sleep(len(chunk) / rate)
 
-
-def _render(status, headers, value):
-    """The status, and an answer that says its length, so that the connection can stay open."""
-    text = value if isinstance(value, (str, bytes)) else json.dumps(value)
-    body = text.encode() if isinstance(text, str) else text
-    lines = [f"HTTP/1.1 {status} {http.client.responses[status]}"]
-    lines += [f"{name}: {text}" for name, text in headers.items()]
-    if status not in (204, 304):
-        lines.append(f"Content-Length: {len(body)}")
-    return status, "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+    def log_message(self, *_):
+        pass

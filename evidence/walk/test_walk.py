@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 
 from browser.conftest import build_site, image_nginx
-from browser.driving import by_key, close_for_real, open_host, stored_here, switch_away, switch_back
+from browser.driving import by_key, open_host
 from browser.wire import Wire
 from chromium import CHROMIUM
 from playwright.sync_api import Error, sync_playwright
@@ -85,7 +85,7 @@ class Walk:
 
     def close(self, device, page):
         self.edit(device, page)
-        close_for_real(page)
+        page.close_for_real()
         device.pages.remove(page)
 
     def kill(self, device, page):
@@ -131,14 +131,13 @@ class Walk:
 
     def is_safe(self, device, page):
         """Whether the newest backup of the device is exactly what is stored there."""
-        return self.series(device)[:1] == [stored_here(page)]
+        return self.series(device)[:1] == [page.stored()]
 
     def return_to(self, device):
         if not device.pages:
             self.open(device)
         for page in device.pages:
-            switch_away(page)
-            switch_back(page)
+            page.return_to()
             page.clock.run_for(MINUTE)
             self.settle(device, page)
 
@@ -152,7 +151,7 @@ class Walk:
             if said == "backed-up" == status.get_attribute("data-state"):
                 assert true, f"{device.name} says backed up:\n" + "\n".join(self.trace)
                 return
-            if said in SETTLED and not any(stored_here(page).values()):
+            if said in SETTLED and not any(page.stored().values()):
                 return
             text = page.locator("sync-status .text").text_content()
             assert time.monotonic() < deadline, f"{device.name}: {text}\n" + "\n".join(self.trace)
@@ -165,7 +164,7 @@ class Walk:
         for device in self.devices:
             self.return_to(device)
             page = device.pages[0]
-            assert self.is_safe(device, page) or not any(stored_here(page).values())
+            assert self.is_safe(device, page) or not any(page.stored().values())
             pairs = itertools.pairwise(self.series(device))
             assert sum(one == other for one, other in pairs) <= device.reasons, self.trace
             device.context.close()

@@ -3,16 +3,7 @@
  * backup page with its dialog, and the list of voice notes.
  */
 
-import {
-  createBackup,
-  disableAutoBackup,
-  enableAutoBackup,
-  getBackupStatus,
-  getUnsyncedCount,
-  getUnsyncedSnapshots,
-  listBackups,
-  restoreFromBackup,
-} from './backup-client.js';
+import * as client from './backup-client.js';
 import { undoRestore } from '../../../portfolio/src/index.js';
 import * as db from './db.js';
 
@@ -25,7 +16,8 @@ function showBadge(state, count = 0) {
 
 async function checkPendingCount() {
   try {
-    const count = (await getUnsyncedCount()) + (await getUnsyncedSnapshots()).length;
+    const snapshots = await client.getUnsyncedSnapshots();
+    const count = (await client.getUnsyncedCount()) + snapshots.length;
     showBadge(count > 0 ? 'pending' : 'synced', count);
   } catch {
     showBadge('synced'); // as the application does
@@ -34,12 +26,8 @@ async function checkPendingCount() {
 
 window.addEventListener('eoe:backup-status', ({ detail: { status } }) => {
   if (status === 'idle') checkPendingCount();
-  if (status === 'backing-up') showBadge('backing-up');
-  if (status === 'error') showBadge('error');
-  if (status === 'success') {
-    showBadge('synced');
-    setTimeout(checkPendingCount, 5000);
-  }
+  else showBadge(status === 'success' ? 'synced' : status);
+  if (status === 'success') setTimeout(checkPendingCount, 5000);
 });
 
 for (const type of ['online', 'offline']) {
@@ -48,27 +36,25 @@ for (const type of ['online', 'offline']) {
   });
 }
 
+function fill(list, texts) {
+  byId(list).replaceChildren(...texts.map((textContent) =>
+    Object.assign(document.createElement('li'), { textContent })));
+}
+
 async function showList() {
-  const backups = await listBackups();
-  const items = backups.map(({ id, timestamp, size, counts }) => {
-    const item = document.createElement('li');
-    item.dataset.id = id;
-    item.textContent =
-      `${new Date(timestamp).toISOString()} ${Math.round(size / 1024)}KB ${counts.atoms} atoms · ` +
-      `${counts.compositions} compositions · ${counts.snapshots} snapshots`;
-    return item;
-  });
-  byId('list').replaceChildren(...items);
+  fill('list', (await client.listBackups()).map(({ timestamp, size, counts }) =>
+    `${new Date(timestamp).toISOString()} ${Math.round(size / 1024)}KB ${counts.atoms} atoms · ` +
+    `${counts.compositions} compositions · ${counts.snapshots} snapshots`));
 }
 
 byId('back-up').addEventListener('click', async () => {
-  const result = await createBackup();
+  const result = await client.createBackup();
   byId('result').textContent = result ? `Backup complete (${result.size})` : 'Backup failed.';
   await showList();
 });
 
 async function restore(id, categories) {
-  const result = await restoreFromBackup(id, categories);
+  const result = await client.restoreFromBackup(id, categories);
   byId('result').textContent = result
     ? `Restored: ${result.atomsRestored} atoms, ${result.compositionsRestored} compositions, ` +
       `${result.snapshotsRestored} snapshots`
@@ -76,18 +62,15 @@ async function restore(id, categories) {
 }
 
 async function showNotes(slug) {
-  const notes = await db.getVoiceNotesForAtom(slug);
-  byId('notes').replaceChildren();
-  for (const note of notes.reverse()) {
-    const item = document.createElement('li');
-    const address = URL.createObjectURL(note.audioBlob);
-    item.textContent = `${note.transcript} ${address.slice(0, 5)}`;
-    byId('notes').append(item);
-  }
+  const notes = (await db.getVoiceNotesForAtom(slug)).reverse();
+  fill('notes', notes.map(({ transcript, audioBlob }) =>
+    `${transcript} ${URL.createObjectURL(audioBlob).slice(0, 5)}`));
 }
 
-enableAutoBackup();
+const started = new Promise((resolve) => {
+  window.addEventListener('eoe:backup-status', ({ detail }) => detail.verified && resolve());
+});
+client.enableAutoBackup();
 checkPendingCount();
 showList();
-window.app = { db, restore, showNotes, showList, getBackupStatus, disableAutoBackup, undoRestore };
-Object.assign(window.app, { createBackup, listBackups });
+window.app = { ...client, db, started, restore, showNotes, undoRestore };

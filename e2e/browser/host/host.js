@@ -5,36 +5,16 @@
 
 import * as client from '../../../portfolio/src/index.js';
 import '../../../portfolio/src/sync-status.js';
-import { openDB } from '../../../portfolio/node_modules/idb/build/index.js?a-copy-of-its-own';
-import { sha256 } from '../../../portfolio/src/digests.js';
+import { unwrap } from '../../../portfolio/node_modules/idb/build/index.js?the-applications-own';
+import * as db from '../application/db.js';
 
-/** @type {Promise<IDBDatabase> | null} */
-let connection = null;
+/** The plain connection: the application beside this one gives the client idb's. */
+const getDB = async () => unwrap(await db.getDB());
 
-function getDB() {
-  connection ??= new Promise((resolve, reject) => {
-    const request = indexedDB.open('eoe-atoms', 3);
-    request.onupgradeneeded = () => {
-      const create = (name, options) => request.result.createObjectStore(name, options);
-      create('atoms', { keyPath: 'slug' });
-      create('compositions', { keyPath: 'id' });
-      create('snapshots', { keyPath: 'id' });
-      create('voiceNotes', { keyPath: 'id', autoIncrement: true });
-      create('screenshots', { keyPath: 'id', autoIncrement: true });
-      create('configOverrides', { keyPath: 'atomSlug' });
-    };
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
-  return connection;
-}
-
-/** One transaction of the host's own: `work` gets its stores by name. */
-async function transact(mode, work) {
-  const names = ['atoms', 'compositions', 'snapshots', 'voiceNotes', 'configOverrides'];
-  const transaction = (await getDB()).transaction(names, mode);
-  const stores = Object.fromEntries(names.map((name) => [name, transaction.objectStore(name)]));
-  const request = work(stores);
+/** One transaction of the host's own: `work` gets its store. */
+async function transact(name, mode, work) {
+  const transaction = (await getDB()).transaction(name, mode);
+  const request = work(transaction.objectStore(name));
   await new Promise((resolve, reject) => {
     transaction.oncomplete = resolve;
     transaction.onabort = () => reject(transaction.error);
@@ -42,11 +22,11 @@ async function transact(mode, work) {
   return request?.result;
 }
 
-const put = (store, ...records) =>
-  transact('readwrite', (stores) => records.forEach((record) => stores[store].put(record)));
-const remove = (store, key) => transact('readwrite', (stores) => stores[store].delete(key));
-const get = (store, key) => transact('readonly', (stores) => stores[store].get(key));
-const getAll = (store) => transact('readonly', (stores) => stores[store].getAll());
+const put = (name, ...records) =>
+  transact(name, 'readwrite', (store) => records.forEach((record) => store.put(record)));
+const remove = (name, key) => transact(name, 'readwrite', (store) => store.delete(key));
+const get = (name, key) => transact(name, 'readonly', (store) => store.get(key));
+const getAll = (name) => transact(name, 'readonly', (store) => store.getAll());
 
 /** Text of `length` characters that gzip can't make smaller than three quarters of it. */
 function noise(length) {
@@ -57,22 +37,17 @@ function noise(length) {
   return text.slice(0, length);
 }
 
-/** Each status from now on, in `statuses`. */
-const statuses = [];
-window.addEventListener(client.STATUS_EVENT, ({ detail }) => statuses.push(detail));
-
 /** The status, as soon as it has these members. */
 function until(expected, seconds) {
   return new Promise((resolve, reject) => {
     const look = () => {
       const status = client.getBackupStatus();
-      if (Object.entries(expected).every(([name, value]) => status[name] === value)) {
-        resolve(status);
-      }
+      const isThere = Object.entries(expected).every(([name, value]) => status[name] === value);
+      if (isThere) resolve(status);
+      return JSON.stringify(status);
     };
     window.addEventListener(client.STATUS_EVENT, look);
-    const fail = () => reject(new Error(`waited for ${JSON.stringify(expected)}, ` +
-      `the status is ${JSON.stringify(client.getBackupStatus())}`));
+    const fail = () => reject(new Error(`${JSON.stringify(expected)} was expected of ${look()}`));
     setTimeout(fail, seconds * 1000);
     look();
   });
@@ -82,5 +57,4 @@ const parameters = new URLSearchParams(location.search);
 client.configure({ getDB, token: parameters.get('token') ?? undefined });
 const started = parameters.has('auto') ? client.enableAutoBackup() : null;
 
-window.host = { client, getDB, openDB, noise, sha256, started, statuses, until };
-Object.assign(window.host, { put, remove, get, getAll });
+window.host = { client, getDB, noise, started, until, put, remove, get, getAll };

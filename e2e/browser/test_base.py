@@ -143,6 +143,38 @@ def test_a_server_that_knows_no_devices_is_believed_by_its_list(tab, wire, serve
     assert len(wire.uploads) == 2
 
 
+def test_what_a_page_without_the_client_writes_is_not_called_backed_up(tab, wire, base):
+    bare = tab.context.new_page()
+    bare.goto(f"{wire.url}/404.html")
+    write = """(slug) => new Promise((resolve) => {
+        const request = indexedDB.open('eoe-atoms');
+        request.onsuccess = () => {
+            const transaction = request.result.transaction('atoms', 'readwrite');
+            transaction.objectStore('atoms').put({ slug, title: slug });
+            transaction.oncomplete = () => { request.result.close(); resolve(); };
+        };
+    })"""
+    tab.hide()
+    bare.evaluate(write, "seen on return")
+    tab.show()
+    tab.assert_backed_up()
+    assert "seen on return" in tab.titles()
+    bare.evaluate(write, "seen within five minutes")
+    tab.clock.run_for(5 * MINUTE)
+    tab.wait_for_status(unsyncedCount=1)
+
+
+def test_a_hidden_tab_leaves_the_edits_of_a_visible_one_to_it(open_tab, tab, wire):
+    hidden = open_tab()
+    hidden.hide()
+    for slug in ("a1", "a2"):
+        tab.put_atom(slug)
+        hidden.wait_for_status(unsyncedCount=1)
+        tab.back_up()
+        hidden.wait_for_status(unsyncedCount=0)
+    assert len(wire.uploads) == 2
+
+
 def test_a_beacon_that_nobody_heard_the_answer_of(open_tab, tab, wire, base):
     other = open_tab()
     other.wait_for_state("backed-up")

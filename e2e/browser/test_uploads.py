@@ -186,6 +186,28 @@ def test_calls_at_once_and_those_of_two_tabs_are_one_upload(open_tab, wire, serv
     assert [tab.unsynced() for tab in tabs] == [0, 0]
 
 
+def test_a_backup_that_is_asked_for_during_another_has_what_was_edited_in_between(open_tab, wire):
+    tab = open_tab(auto=False)
+    tab.put_atom("a1")
+    wire.gate.clear()
+    tab.start_backup()
+    wire.wait(lambda uploads: len(uploads) == 1)
+    tab.put_atom("a2")
+    tab.start_backup()
+    wire.gate.set()
+    assert tab.evaluate("window.receipt")["counts"]["atoms"] == 2
+    assert tab.unsynced() == 0
+
+
+def test_a_backup_is_made_also_after_the_clock_was_set_back(open_tab, server):
+    tab = open_tab(auto=False)
+    tab.put_atom("a1")
+    tab.evaluate("window.now = Date.now; Date.now = () => now() + 86_400_000")
+    server.request("DELETE", f"/api/backup/{tab.back_up()['id']}")
+    tab.evaluate("Date.now = now")
+    assert server.listed() == [tab.back_up()["id"]]
+
+
 def test_text_arrives_as_it_was_and_voice_notes_without_their_audio(open_tab, server):
     tab = open_tab(auto=False)
     titles = ["half an emoji: \ud83d", "žluťoučký \U0001f40e", "\u0000\u2028"]

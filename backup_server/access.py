@@ -23,7 +23,6 @@ _AUTHORITY = re.compile(
 
 def register(app: Flask, settings: Settings) -> None:
     """Check every request to the application before anything else, and add CORS headers."""
-
     app.before_request(partial(_refusal, settings))
     app.after_request(_finish_headers)
     # Any origin that gets here was allowed: flask-cors cannot compare one with the request's host.

@@ -27,9 +27,9 @@ def receive(request: Request, directory: Path, limit: int) -> Text:
 
     Raises UnsupportedBody, BodyTooLarge, BodyStalled, InvalidBackup and OSError.
     """
-    incoming = source = _Incoming(request, limit)
+    source = _Incoming(request, limit)
     if _is_gzipped(request):
-        source = gzip.GzipFile(fileobj=incoming)
+        source = gzip.GzipFile(fileobj=source)
     else:
         _check_size(request.content_length or 0, limit)
     size = 0

@@ -113,23 +113,20 @@ def test_a_body_of_any_size_is_stored_whole(client, size, headers):
 
 # --- small bodies that become large ones ----------------------------------------------------------
 
-# What grows faster than the body would show here.
 SIZE = 600_000
-DENSE = {
-    "blanks": (b'{"atoms":[%s]}' % (b" " * SIZE), 201),
-    "numbers": (b'{"atoms":[%s]}' % (b"10000," * (SIZE // 6))[:-1], 201),
-    "half surrogates": (b'{"atoms":["%s"]}' % (rb"\ud800" * (SIZE // 6)), 201),
-    "many names": (b"{%s}" % b"".join(b'"k%d":0,' % n for n in range(SIZE // 12))[:-1], 400),
-    "arrays in arrays": (b'{"atoms":%s}' % (b"[" * (SIZE // 2) + b"]" * (SIZE // 2)), 400),
-}
 COMPRESSOR = zlib.compressobj(1, wbits=31)
 BOMB = b"".join(COMPRESSOR.compress(b" " * MIB) for _ in range(60)) + COMPRESSOR.flush()
 
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [*((gzip.compress(body, 1), status) for body, status in DENSE.values()), (BOMB, 413)],
-    ids=[*DENSE, "60 MB of blanks"],
+    [
+        (gzip.compress(b'{"atoms":["%s"]}' % (rb"\ud800" * (SIZE // 6))), 201),
+        (gzip.compress(b"{%s}" % b"".join(b'"k%d":0,' % n for n in range(SIZE // 12))[:-1]), 400),
+        (gzip.compress(b'{"atoms":%s}' % (b"[" * (SIZE // 2) + b"]" * (SIZE // 2))), 400),
+        (BOMB, 413),
+    ],
+    ids=["half surrogates", "many names", "arrays in arrays", "60 MB of blanks"],
 )
 def test_a_dense_body_takes_no_memory_of_its_own(client, body, status):
     tracemalloc.start()
@@ -141,13 +138,8 @@ def test_a_dense_body_takes_no_memory_of_its_own(client, body, status):
     assert answer.status == status, answer.body
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        gzip.compress(b"") * 50_000,  # members of nothing
-        gzip.compress(b"")[:10] + b"\x00\x00\x00\xff\xff" * 200_000,  # blocks of nothing
-    ],
-    ids=["members", "blocks"],
-)
-def test_gzip_that_comes_to_nothing_ends_all_the_same(limited, body):
-    refused(limited, body, 413, **GZIPPED)
+def test_gzip_that_comes_to_nothing_ends_all_the_same(limited):
+    empty = gzip.compress(b"")
+    blocks = empty[:10] + b"\x00\x00\x00\xff\xff" * 200_000
+    for body in (empty * 50_000, blocks):
+        refused(limited, body, 413, **GZIPPED)

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -50,7 +50,8 @@ def fork_and_stop():
 os.fork = fork_and_stop
 from backup_server.cli import main
 main()'"""
-BODY = b'{"atoms":["%s"]}' % (b"x" * 200_000)
+REST = b"x" * 200_000 + b'"]}'
+BEGIN = raw.head("POST /api/backup", f"Content-Length: {len(REST) + 11}") + b'{"atoms":["'
 
 
 # --- start ----------------------------------------------------------------------------------------
@@ -168,30 +169,30 @@ def test_sigusr2_starts_a_second_server_and_leaves_no_upload_without_an_answer(s
     wait_until(lambda: server.log.count("Shutting down") == 2)
 
 
-def begin(server: Server, stack: ExitStack, sent: int = 1000) -> socket.socket:
-    """Begin an upload and send only the first bytes of its body."""
-    head = raw.head("POST /api/backup", f"Content-Length: {len(BODY)}")
-    return stack.enter_context(raw.connect(server, head + BODY[:sent]))
+@pytest.fixture
+def connect() -> Iterator[Callable[..., socket.socket]]:
+    """Return a function that connects to a server and sends bytes: the begin of an upload."""
+    with ExitStack() as stack:
+        yield lambda server, sent=BEGIN: stack.enter_context(raw.connect(server, sent, timeout=10))
 
 
-def test_sigterm_finishes_uploads_and_downloads_in_flight_and_exits_0(start_server):
+def test_sigterm_finishes_uploads_and_downloads_in_flight_and_exits_0(start_server, connect):
     server = start_server(WEB_CONCURRENCY="2")
     large = server.upload({"atoms": ["x" * 20_000_000]})
-    with ExitStack() as stack:
-        uploads = [begin(server, stack) for _ in range(4)]
-        reader = stack.enter_context(raw.connect(server, raw.head("GET /api/backup/latest")))
-        reader.recv(1, socket.MSG_PEEK)
-        # A request behind the uploads was answered, so they have been accepted.
-        assert server.get("/api/health", Connection="close").status == 200
-        server.process.terminate()
-        with pytest.raises(subprocess.TimeoutExpired):  # it waits for them
-            server.process.wait(1)
-        for upload in uploads:
-            upload.sendall(BODY[1000:])
-        answers = [raw.receive(upload) for upload in uploads]
-        assert [answer.status for answer in answers] == [201] * 4
-        assert len(raw.receive(reader).body) == large["size"]
-        assert server.process.wait(20) == 0
+    uploads = [connect(server) for _ in range(4)]
+    reader = connect(server, raw.head("GET /api/backup/latest"))
+    reader.recv(1, socket.MSG_PEEK)
+    # A request behind the uploads was answered, so they have been accepted.
+    assert server.get("/api/health", Connection="close").status == 200
+    server.process.terminate()
+    with pytest.raises(subprocess.TimeoutExpired):  # it waits for them
+        server.process.wait(1)
+    for upload in uploads:
+        upload.sendall(REST)
+    answers = [raw.receive(upload) for upload in uploads]
+    assert [answer.status for answer in answers] == [201] * 4
+    assert len(raw.receive(reader).body) == large["size"]
+    assert server.process.wait(20) == 0
     stored = {json.loads(text)["id"] for text in backups_in(server.data_dir).values()}
     assert stored == {large["id"], *(answer.json["id"] for answer in answers)}
 
@@ -270,7 +271,7 @@ def test_odd_http_is_understood_or_refused_once(server, status):
 def test_what_breaks_off_is_not_stored(server):
     before = backups_in(server.data_dir)
     for sent in BROKEN_OFF.values():
-        answers = raw.talk(server.port, sent, half_close=True)
+        answers = raw.talk(server.port, sent)
         assert [answer.status for answer in answers] in ([400], [])
     assert backups_in(server.data_dir) == before
 
@@ -303,13 +304,10 @@ def test_a_request_inside_a_refused_body_is_not_carried_out(server):
 @pytest.mark.parametrize(("line", "status"), [("X: y", 413), ("Origin: https://evil.example", 403)])
 @pytest.mark.parametrize("framing", ["Content-Length: 60000000", "Transfer-Encoding: chunked"])
 def test_a_refusal_is_read_by_a_client_that_is_still_sending(server, line, status, framing):
-    piece, end = b"x" * 1_000_000, b""
-    if "chunked" in framing:
-        piece, end = b"f4240\r\n%s\r\n" % piece, b"0\r\n\r\n"
+    pieces = [b"x" * 1_000_000] * 60
     with raw.connect(server, raw.head("POST /api/backup", line, framing)) as connection:
-        for _ in range(60):  # a reset would raise here, or below
-            connection.sendall(piece)
-        connection.sendall(end)
+        # A reset would raise here, or below.
+        connection.sendall(raw.chunked(pieces) if "chunked" in framing else b"".join(pieces))
         assert_error(raw.receive(connection), status)
         connection.sendall(raw.head("GET /api/health"))
         assert raw.receive(connection).status == 200, "the connection goes on"
@@ -333,42 +331,35 @@ def read_to_the_end(connection: socket.socket) -> None:
             pass
 
 
-def test_a_body_that_stalls_is_a_408_and_other_stalled_clients_are_dropped(impatient):
-    with ExitStack() as stack:
-
-        def connect(sent: bytes) -> socket.socket:
-            return stack.enter_context(raw.connect(impatient, sent, timeout=10))
-
-        reader = connect(raw.head("GET /api/backup/latest"))
-        chunk = raw.head("POST /api/restore", "Transfer-Encoding: chunked") + b"9\r\n{"
-        for stalled in (begin(impatient, stack, 1), begin(impatient, stack), connect(chunk)):
-            assert_error(raw.receive(stalled), 408, "send it again")
-            read_to_the_end(stalled)
-        read_to_the_end(connect(b"GET /api/health HTTP/1.1\r\nHost: "))
-        read_to_the_end(connect(raw.head("POST /api/nothing", "Content-Length: 9") + b"{"))
-        wait_until(lambda: "GET /api/backup/latest 200" in impatient.log)
-        read_to_the_end(reader)
-        begin(impatient, stack)  # keeps it from ending for no longer
-        assert impatient.get("/api/health", Connection="close").status == 200
-        assert impatient.stop() == 0
+def test_a_body_that_stalls_is_a_408_and_other_stalled_clients_are_dropped(impatient, connect):
+    reader = connect(impatient, raw.head("GET /api/backup/latest"))
+    chunk = raw.head("POST /api/restore", "Transfer-Encoding: chunked") + b"9\r\n{"
+    for sent in (BEGIN, BEGIN + REST[:150_000], chunk):
+        stalled = connect(impatient, sent)
+        assert_error(raw.receive(stalled), 408, "send it again")
+        read_to_the_end(stalled)
+    for sent in (chunk[:20], raw.head("POST /api/nothing", "Content-Length: 9") + b"{"):
+        read_to_the_end(connect(impatient, sent))
+    wait_until(lambda: "GET /api/backup/latest 200" in impatient.log)
+    read_to_the_end(reader)
+    connect(impatient)  # keeps it from ending for no longer
+    assert impatient.get("/api/health", Connection="close").status == 200
+    assert impatient.stop() == 0
     assert len(backups_in(impatient.data_dir)) == 1
     assert "Traceback" not in impatient.log
 
 
-def test_a_client_that_is_slow_but_never_stalls_is_served(impatient):
-    with ExitStack() as stack:
-        upload = begin(impatient, stack)
-        sent = raw.head("GET /api/backup/latest")
-        reader = stack.enter_context(raw.connect(impatient, sent))
-        received = 0
-        for n in range(8):
-            time.sleep(0.3)
-            upload.sendall(BODY[1000 + n : 1001 + n])
-            received += len(reader.recv(1_000_000))
-        upload.sendall(BODY[1008:])
-        assert raw.receive(upload).status == 201
-        while received < 20_000_000:
-            received += len(reader.recv(1_000_000))
+def test_a_client_that_is_slow_but_never_stalls_is_served(impatient, connect):
+    upload, reader = connect(impatient), connect(impatient, raw.head("GET /api/backup/latest"))
+    received = 0
+    for n in range(8):
+        time.sleep(0.3)
+        upload.sendall(REST[n : n + 1])
+        received += len(reader.recv(1_000_000))
+    upload.sendall(REST[8:])
+    assert raw.receive(upload).status == 201
+    while received < 20_000_000:
+        received += len(reader.recv(1_000_000))
 
 
 # --- the log --------------------------------------------------------------------------------------

@@ -36,15 +36,22 @@ for (const type of ['online', 'offline']) {
   });
 }
 
-function fill(list, texts) {
-  byId(list).replaceChildren(...texts.map((textContent) =>
-    Object.assign(document.createElement('li'), { textContent })));
+function fill(list, items) {
+  byId(list).replaceChildren(...items.map(({ id, text }) => {
+    const item = document.createElement('li');
+    item.dataset.id = id;
+    item.textContent = text;
+    return item;
+  }));
 }
 
 async function showList() {
-  fill('list', (await client.listBackups()).map(({ timestamp, size, counts }) =>
-    `${new Date(timestamp).toISOString()} ${Math.round(size / 1024)}KB ${counts.atoms} atoms · ` +
-    `${counts.compositions} compositions · ${counts.snapshots} snapshots`));
+  fill('list', (await client.listBackups()).map(({ id, timestamp, size, counts }) => {
+    const made = `${new Date(timestamp).toISOString()} ${Math.round(size / 1024)}KB`;
+    const text = `${made} ${counts.atoms} atoms · ${counts.compositions} compositions · ` +
+      `${counts.snapshots} snapshots`;
+    return { id, text };
+  }));
 }
 
 byId('back-up').addEventListener('click', async () => {
@@ -63,8 +70,8 @@ async function restore(id, categories) {
 
 async function showNotes(slug) {
   const notes = (await db.getVoiceNotesForAtom(slug)).reverse();
-  fill('notes', notes.map(({ transcript, audioBlob }) =>
-    `${transcript} ${URL.createObjectURL(audioBlob).slice(0, 5)}`));
+  fill('notes', notes.map(({ id, transcript, audioBlob }) => (
+    { id, text: `${transcript} ${URL.createObjectURL(audioBlob).slice(0, 5)}` })));
 }
 
 const started = new Promise((resolve) => {

@@ -47,8 +47,8 @@ class Loss:
         had, has = self.before.counts[self.category], self.after.counts[self.category]
         return f"{self.category} fell from {had} to {has}"
 
-    def is_in(self, later: Backup) -> bool:
-        """Tell whether half or more is gone, of however few: 2 to 1 is a loss, 3 to 2 is not."""
+    def remains_in(self, later: Backup) -> bool:
+        """Tell whether half or more is still gone, of however few: 1 of 2 is, 1 of 3 is not."""
         return 2 * later.counts[self.category] <= self.before.counts[self.category]
 
 
@@ -92,13 +92,13 @@ def successions(backups: Sequence[Backup]) -> Iterator[tuple[Backup, Backup]]:
 def losses(backups: Sequence[Backup]) -> list[Loss]:
     """Return what was lost from each backup to the next, also where it was made good since."""
     found: list[Loss] = []
-    missing: dict[str, list[Loss]] = {}  # by backup: the losses on the way to it that are in it
+    missing: dict[str, list[Loss]] = {}  # by backup: what it has not made good
     for before, backup in successions(backups):
         new = [Loss(category, before, backup) for category, had in before.counts.items() if had]
-        new = [loss for loss in new if loss.is_in(backup)]
+        new = [loss for loss in new if loss.remains_in(backup)]
         earlier = missing.get(before.id, [])
-        missing[backup.id] = new + [loss for loss in earlier if loss.is_in(backup)]
+        missing[backup.id] = new + [loss for loss in earlier if loss.remains_in(backup)]
         for loss in earlier:
-            loss.is_made_good = loss.is_made_good or not loss.is_in(backup)
+            loss.is_made_good = loss.is_made_good or not loss.remains_in(backup)
         found += new
     return found

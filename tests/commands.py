@@ -1,13 +1,12 @@
 """The command line as an owner uses it, and backups of a certain day and content to use it on."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from support import SETTINGS, inherited_environ, written
 
 from backup_server import ids
@@ -25,13 +24,10 @@ def environ(directory: Path, **settings: str) -> dict[str, str]:
     return inherited_environ() | {"DATA_DIR": str(directory)} | settings
 
 
-def run(directory: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess:
+def run(directory: Path, *arguments: str, **settings: str) -> Result:
     """Run a command on a directory, in this process; ``settings`` go into its environment."""
     given = dict.fromkeys(SETTINGS) | {"DATA_DIR": str(directory)} | settings
-    ended = CliRunner(env=given).invoke(main, arguments)
-    if not isinstance(ended.exception, SystemExit | None):
-        raise ended.exception  # a traceback, for an owner
-    return subprocess.CompletedProcess(arguments, ended.exit_code, ended.stdout, ended.stderr)
+    return CliRunner(env=given, catch_exceptions=False).invoke(main, arguments)
 
 
 def write_backup(

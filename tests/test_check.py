@@ -17,8 +17,9 @@ FULL = {"atoms": 41, "snapshots": 12, "voiceNotes": 1}
 
 def fill(directory, *rows: tuple) -> list[str]:
     """Write backups of rows (hours ago, counts, device); return their ids."""
+    now = datetime.now(UTC)
     return [
-        write_backup(directory, NOW - timedelta(hours=hours), counts, **dict(*device))
+        write_backup(directory, now - timedelta(hours=hours), counts, **dict(*device))
         for hours, counts, *device in rows
     ]
 
@@ -29,7 +30,7 @@ def problems(directory, *arguments: str) -> list[str]:
     document = json.loads(ended.stdout)
     found = document["problems"]
     line, *devices = run(directory, "check", *arguments).stdout.splitlines()
-    assert (ended.returncode, ended.stderr) == (bool(found), "")
+    assert (ended.exit_code, ended.stderr) == (bool(found), "")
     assert document["status"] == ("problem" if found else "ok")
     assert line == f"PROBLEM: {'; '.join(found)}" if found else line.startswith("OK: ")
     assert len(devices) == (len(document["devices"]) if len(document["devices"]) > 1 else 0)
@@ -43,7 +44,7 @@ def test_where_all_is_well_it_is_a_line_and_one_for_each_device_and_0(tmp_path):
     *_, laptop, phone = fill(tmp_path, *TURNS, (2, {"atoms": 3}, PHONE))
     before = backups_in(tmp_path)
     ended = run(tmp_path, "check", "--max-age", "3h", "--verify")
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (ended.exit_code, ended.stderr) == (0, "")
     assert re.fullmatch(
         rf"OK: 4 backups, the newest, {phone}, is 2\.0 hours old; room for [\d,]+ days\n"
         rf"Phone: the newest, {phone}, is 2\.0 hours old\n"

@@ -35,7 +35,7 @@ def test_it_shows_what_it_would_do_for_each_device_and_with_yes_does_that_and_no
     before = backups_in(directory)
     rules = ["--keep-daily", "2", "--keep-last", "1", "--timezone", "UTC"]
     shown = run(directory, "prune", *rules)
-    assert (shown.returncode, shown.stderr) == (0, "")
+    assert (shown.exit_code, shown.stderr) == (0, "")
     assert backups_in(directory) == before
     size = len(before["backup-2026-03-05T12-00-00.json"])
     *lines, last = shown.stdout.splitlines()
@@ -52,7 +52,7 @@ def test_it_shows_what_it_would_do_for_each_device_and_with_yes_does_that_and_no
     plan = f"6 of 10 backups in {directory}, {6 * size:,} bytes"
     assert last == f"Would delete {plan}; --yes does it."
     done = run(directory, "prune", *rules, "--yes")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [*lines, f"Deleted {plan}."]
     assert left(directory) == [LAST, "2026-03-04T15-00-00", OF_LAPTOP, OF_NONE]
     assert backups_in(directory).items() <= before.items()
@@ -63,7 +63,7 @@ def test_it_shows_what_it_would_do_for_each_device_and_with_yes_does_that_and_no
 def test_a_damaged_backup_is_kept_and_takes_no_good_ones_place(directory):
     flip(directory / f"backup-{LAST}.json")
     ended = run(directory, "prune", "--keep-daily", "1", "--yes")
-    assert ended.returncode == 1
+    assert ended.exit_code == 1
     assert left(directory) == [*PHONES[:2], OF_LAPTOP, OF_NONE]
     assert ended.stdout.startswith(f"keep    {LAST}  damaged\n")
     assert "Deleted 6 of 10 backups" in ended.stdout
@@ -85,7 +85,7 @@ def test_days_are_those_of_the_zone_that_is_named_or_the_systems(tmp_path, syste
 def test_a_series_that_is_forgotten_goes_whole_and_without_rules_no_other(directory):
     forgotten = ["--forget-series", "(no device)", "--forget-series", LAPTOP["deviceId"]]
     ended = run(directory, "prune", *forgotten, "--yes")
-    assert (ended.returncode, ended.stderr, left(directory)) == (0, "", PHONES)
+    assert (ended.exit_code, ended.stderr, left(directory)) == (0, "", PHONES)
 
 
 def test_beside_a_server_uploads_are_kept_and_deletes_are_no_error(
@@ -101,7 +101,7 @@ def test_beside_a_server_uploads_are_kept_and_deletes_are_no_error(
 
     monkeypatch.setattr(os, "unlink", unlink_after_others)
     ended = run(directory, "prune", "--keep-last", "1", "--yes")
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (ended.exit_code, ended.stderr) == (0, "")
     assert left(directory) == client.listed() == [*stored, LAST, OF_LAPTOP, OF_NONE]
 
 
@@ -109,6 +109,6 @@ def test_a_failing_disk_is_one_line_and_loses_nothing(directory, monkeypatch):
     before = backups_in(directory)
     monkeypatch.setattr(os, "unlink", Mock(side_effect=OSError(errno.EROFS, "Read-only disk")))
     ended = run(directory, "prune", "--keep-last", "1", "--yes")
-    assert ended.returncode == 2
+    assert ended.exit_code == 2
     assert ended.stderr == "The storage failed: Read-only disk.\n"
     assert backups_in(directory) == before

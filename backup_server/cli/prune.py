@@ -46,8 +46,7 @@ def prune(
     names = names_of(backups)
     known = {device_id or NO_DEVICE: device_id for device_id in names}
     if unknown := set(forget_series) - known.keys():
-        there = ", ".join(known)
-        raise click.UsageError(f"There is no series '{unknown.pop()}'; there are: {there}.")
+        raise click.UsageError(f"There is no series '{min(unknown)}', only: {', '.join(known)}.")
     reasons = decide(backups, rules, timezone, [known[text] for text in forget_series])
     for backup_id in damaged:
         say(f"keep    {backup_id}  damaged")

@@ -8,8 +8,8 @@ synced, and given its name by link(2), which never replaces a file. It is durabl
 
 import errno
 import fcntl
+import fnmatch
 import os
-import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -22,7 +22,6 @@ from .errors import Unavailable
 
 #: For the user of this process alone: somebody's private work.
 FILE_MODE, DIRECTORY_MODE = 0o600, 0o700
-_TEMPORARY = re.compile(r"\.upload-[0-9a-z_]{8,32}\.tmp", re.ASCII)
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Neither a link, which leads elsewhere, nor a pipe, which blocks, is a file of this directory.
 _FILE_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -131,7 +130,7 @@ class Directory:
 
     def sweep(self) -> None:
         """Remove the temporary files of processes that are gone."""
-        for name in filter(_TEMPORARY.fullmatch, self.names()):
+        for name in fnmatch.filter(self.names(), ".upload-*.tmp"):
             with suppress(OSError):  # such as BlockingIOError, for what is being written
                 if os.path.islink(self.path / name):  # a trial of whether there can be links
                     self.unlink(name)

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import msgspec
 
@@ -28,14 +28,6 @@ _OF_ALL_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN, errno
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EINVAL)
 
 
-class Entry(NamedTuple):
-    """What a listing says of a backup, as JSON, which is empty for what is left out."""
-
-    stamp: tuple[int, ...] = ()
-    json: bytes = b""
-    device_id: str | None = None
-
-
 class Heads:
     """The backups of one directory, as any process may have left them. Methods raise OSError."""
 
@@ -45,7 +37,7 @@ class Heads:
         self._stamp: tuple[int, ...] = ()
         self._changes_until: float | None = None  # without a change of the stamp
         self._ids: list[str] = []
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, tuple[tuple[int, ...], bytes]] = {}
 
     def ids(self) -> list[str]:
         """Return the ids of all files with a backup's name, oldest first; not to be changed."""
@@ -91,29 +83,31 @@ class Heads:
         file.close()
         return head
 
-    def entry(self, backup_id: str) -> Entry:
-        """Return what a listing says of a backup; keep it unless its file changed just before."""
+    def entry(self, backup_id: str) -> bytes:
+        """Return what a listing says of a backup, as JSON, or nothing for what is left out.
+
+        It is kept unless the file has changed just before.
+        """
         name = ids.file_name(backup_id)
         try:
             status = os.stat(name, dir_fd=self._directory.descriptor, follow_symlinks=False)
-            entry = self._entries.get(backup_id)
-            if entry and entry.stamp == _stamp(status):
+            stamp, entry = self._entries.get(backup_id, ((), b""))
+            if stamp == _stamp(status):
                 return entry
             is_settled = abs(time.time() - status.st_ctime) > _step(status)
-            head = self.head(backup_id)
-            entry = Entry(_stamp(status), msgspec.json.encode(head.entry()), head.device_id)
+            entry = msgspec.json.encode(self.head(backup_id).entry())
         except (FileNotFoundError, UnknownBackup):
-            return Entry()  # deleted since it was listed, or no file
+            return b""  # deleted since it was listed, or no file
         except OSError as error:
             if error.errno in _OF_ALL_FILES:
                 raise
             log.error("%s is left out: %s", name, error)
-            return Entry()
+            return b""
         except DamagedBackup as error:
             log.error("%s is left out: %s", name, error)
-            entry = Entry(_stamp(status))
+            entry = b""
         if is_settled:
-            self._entries[backup_id] = entry
+            self._entries[backup_id] = _stamp(status), entry
         return entry
 
 

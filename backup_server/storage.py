@@ -150,12 +150,14 @@ class Storage:
         self._directory.check()
         all_ids, page, last = self.heads.ids(), [], None
         end = len(all_ids) if before is None else bisect_left(all_ids, before)
+        # No other text has this in it: JSON escapes the quotes in its strings.
+        wanted = b'"deviceId":"%s"' % device_id.encode() if device_id else b""
         for position in reversed(range(end)):
             entry = self.heads.entry(all_ids[position])
-            if entry.json and device_id in (None, entry.device_id):
+            if entry and wanted in entry:
                 if len(page) == limit:
                     return page, last
-                page.append(entry.json)
+                page.append(entry)
                 last = all_ids[position]
         return page, None
 

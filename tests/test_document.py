@@ -4,12 +4,14 @@ import hashlib
 import json
 import re
 
+import msgspec
 import oracle
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from oracle import ID, TIME, stored
 from strategies import bodies, broken
-from support import CATEGORIES, ROOT, written
+from support import CATEGORIES, ROOT
 
 from backup_server import document
 from backup_server.document import HEAD_BYTES, Head, render
@@ -17,15 +19,6 @@ from backup_server.errors import DamagedBackup, InvalidBackup
 from backup_server.upload import CLIENT_TIMESTAMP_BYTES, check_upload
 
 EXPRESS = ROOT / "tests" / "samples" / "express-data"
-ID = "2026-02-01T10-54-27"
-TIME = "2026-02-01T10:54:27.123Z"
-
-
-def stored(body: bytes, key: str | None = None) -> bytes:
-    rendered = render(check_upload(body), ID, TIME, key)
-    text = written(rendered)
-    assert rendered[0].size == len(text)
-    return text
 
 
 def read(text: bytes, check: bool = False) -> Head:
@@ -43,19 +36,33 @@ def pretty(text: bytes, **members) -> bytes:
 
 @given(bodies(), st.none() | st.just("k" * 128))
 @example('{"atoms":[1],"device":null,"x":2}', None)
-@example('{"device":"%s"}' % ("😀" * 60_000), None)
+@example('{"device":"%s"}' % ("😀" * 60_000), None)  # one is on the border of two pieces
 @example('{"deviceId":1,"deviceId":"last","device":"%s"}' % (r"\ud83d\ude00" * 101), None)
+@example('{"a":{"x":1,"atoms":[9]},"a":[1,23],"b":[],"a\\u0074oms":[3]}', None)
+@example('{"\\ud800":1,"\\u0800":2,"atoms":["\\udfff"]}', None)
+@example(f'{{"a":{"[" * 900}{"]" * 900}}}', None)
+@example("{" + ",".join(f'"{n}":0' for n in range(10_000)) + "}", None)
+@example('{"%s":1}' % ("\\u0041" * 100_000), None)
 def test_an_upload_is_stored_byte_for_byte_and_its_origin_in_the_head(body, key):
     text = stored(body.encode(), key)
-    oracle.assert_stored(text, *oracle.upload(body.encode()))
-    head, whole = read(text), json.loads(text)
+    head = oracle.assert_stored(text, *oracle.upload(body.encode()))
+    whole = json.loads(text)
     assert (head.id, head.key, head.size) == (ID, key, len(text))
     assert (whole["id"], whole["timestamp"], whole["version"]) == (ID, TIME, 1)
 
 
-@given(broken())
-def test_what_is_no_upload_is_refused_and_nothing_else(text):
-    if oracle.upload(text) is None:
+@given(broken() | st.text('[]{}",:\\u0189dabtrue-.eE+ \n', max_size=40).map(str.encode))
+@example(b'{"a":[1 2]}')
+@example(b'{"a":"\xed\xa0\x80"}')
+@example(b'{"a":"\xc0\xaf"}')
+@example(b"{'a':1}")
+@example(b'{"a":01}')
+@example(b'{"a":"\\ud800"}')
+@example(b'{"a":"\\ud800\x01"}')
+def test_what_python_refuses_is_refused_and_nothing_else(text):
+    try:
+        oracle.upload(text)
+    except ValueError:
         with pytest.raises(InvalidBackup):
             check_upload(text)
     else:
@@ -63,10 +70,9 @@ def test_what_is_no_upload_is_refused_and_nothing_else(text):
 
 
 @pytest.mark.parametrize(
-    ("members", "words"),
+    ("member", "words"),
     [
         ('"atoms":{}', "atoms must be an array"),
-        ('"voiceNotes":null', "voiceNotes must be an array"),
         (f'"snapshots":[{"0," * 1_000_000}0]', "snapshots has more than 1000000 items"),
         ('"clientTimestamp":1', "clientTimestamp must be a string"),
         ('"clientTimestamp":"\\ud83d"', "clientTimestamp has half of a surrogate pair"),
@@ -78,11 +84,11 @@ def test_what_is_no_upload_is_refused_and_nothing_else(text):
         ('"device":5', "device must be a string"),
         (f'"device":"{"x" * 200}\\ud83d"', "device has half of a surrogate pair"),
     ],
+    ids=lambda value: value[:30],
 )
-def test_a_member_of_another_type_or_form_is_named(members, words):
-    with pytest.raises(InvalidBackup) as caught:
-        check_upload(f"{{{members}}}".encode())
-    assert words in str(caught.value)
+def test_a_member_of_another_type_or_form_is_named(member, words):
+    with pytest.raises(InvalidBackup, match=words):
+        check_upload(f"{{{member}}}".encode())
 
 
 def test_the_largest_head_fits_in_the_bytes_that_a_listing_reads():
@@ -93,13 +99,15 @@ def test_the_largest_head_fits_in_the_bytes_that_a_listing_reads():
     assert len(render(upload, ID, TIME, "k" * 128)[1]) < HEAD_BYTES - 1000
 
 
-def test_a_large_upload_is_written_without_being_copied():
-    body = b'{"atoms":["%s"],"snapshots":[1]}' % (b"x" * 300_000)
-    pieces = [*render(check_upload(body), ID, TIME, None)[2]]
-    assert 300_004 in [len(piece) for piece in pieces if isinstance(piece, memoryview)]
-
-
 # --- the SHA-256 ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 300_000])
+def test_the_sha_256_is_that_of_the_file_without_its_own_digits(client, size):
+    backup_id = client.upload(b'{"atoms":["%s"]}' % (b"x" * size))["id"]
+    text = client.get(f"/api/backup/{backup_id}").body
+    digits = re.search(rb'"sha256":"([0-9a-f]{64})"', text)[1]
+    assert hashlib.sha256(text.replace(digits, b"", 1)).hexdigest().encode() == digits
 
 
 @given(bodies(), st.data())
@@ -112,14 +120,6 @@ def test_a_byte_that_changed_and_an_end_that_is_lost_show_wherever_it_is(body, d
     text[at] ^= data.draw(st.integers(1, 255))
     with pytest.raises(DamagedBackup):
         read(text, check=True)
-
-
-@pytest.mark.parametrize("size", [1, 300_000])
-def test_the_sha_256_is_that_of_the_file_without_its_own_digits(client, size):
-    backup_id = client.upload(b'{"atoms":["%s"]}' % (b"x" * size))["id"]
-    text = client.get(f"/api/backup/{backup_id}").body
-    digits = re.search(rb'"sha256":"([0-9a-f]{64})"', text)[1]
-    assert hashlib.sha256(text.replace(digits, b"", 1)).hexdigest().encode() == digits
 
 
 OF_A_RECORD = b'{"sha256":"%s"}' % (b"0" * 64)
@@ -136,7 +136,6 @@ def in_another_form(sha256: bytes, data: bytes = b"{}", blank: bytes = b" ") -> 
 @pytest.mark.parametrize(
     ("text", "is_good"),
     [
-        (in_another_form(b"", b'{"atoms":[%s]}' % OF_A_RECORD), True),
         (in_another_form(b'"x":%s,' % OF_A_RECORD), True),
         (in_another_form(b"")[:-1] + b',"sha256":"after data"}', True),
         (in_another_form(PLACE, b'{"atoms":[%s]}' % OF_A_RECORD), True),
@@ -168,18 +167,16 @@ OWN = stored(b'{"atoms":[1],"deviceId":"d"}')
         (OWN + b" ", "bytes where"),
         (OWN.replace(b'"voiceNotes":0,', b"", 1), "voiceNotes"),
         (re.sub(rb'"atoms":\[\d+,', b'"atoms":[90,', OWN), "atoms a place outside data"),
-        (re.sub(rb'"atoms":\[\d+,', b'"atoms":[-9,', OWN), "atoms|>= 0"),
+        (re.sub(rb'"atoms":\[\d+,', b'"atoms":[-9,', OWN), ">= 0"),
         (OWN.replace(b'"deviceId":"d"', b'"deviceId":"\xff"'), "not valid UTF-8"),
-        (OWN.replace(b'"deviceId":"d"', b'"deviceId":[1]'), "cannot be read"),
         (OWN.replace(b'"version":1', b'"version":' + b"[" * 3000), "cannot be read"),
-        (b"", "cannot be read"),
-        (b"[1", "cannot be read"),
+        (b"", "it is empty"),
         (b'{"id":1,"timestamp":"t","data":{}}', "cannot be read"),
         (b'{"id":"i","timestamp":"t","data":[]}', "cannot be read"),
         (b'{"id":"i","data":{}}', "id, timestamp or data is missing"),
         (b"{" + b" " * 5_000_000, "no Express server wrote that"),
     ],
-    ids=lambda value: None if isinstance(value, str) else "",
+    ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
 def test_what_no_server_wrote_is_damaged(text, words, monkeypatch):
     monkeypatch.setattr(document, "LARGEST_EXPRESS", 5_000_000)
@@ -195,25 +192,22 @@ def test_what_was_stored_before_there_were_rules_stays_readable(form):
     assert head.device == "d"
 
 
-def test_items_of_a_file_in_another_form_are_not_limited():
-    many = pretty(OWN, data={"atoms": [0] * 1_000_001, "snapshots": 1})
-    assert read(many).counts == dict.fromkeys(CATEGORIES, 0) | {"atoms": 1_000_001}
-
-
-def test_a_pretty_printed_backup_is_listed_and_restored_and_keeps_its_device(client):
-    backup_id = client.upload(b'{"atoms":[{"n":15}],"deviceId":"d-1","device":"Laptop"}')["id"]
-    path = client.data_dir / f"backup-{backup_id}.json"
-    path.write_bytes(pretty(path.read_bytes()))
-    listed = client.get("/api/backup/list").json["backups"][0]
-    assert (listed["deviceId"], listed["device"]) == ("d-1", "Laptop")
-    part = client.post("/api/restore", {"backupId": backup_id, "items": ["atoms"]}).json
-    assert part["data"] == {"atoms": [{"n": 15}]}
-
-
-@pytest.mark.parametrize("name", sorted(path.name for path in EXPRESS.iterdir()))
-def test_files_of_the_express_server_have_a_head_made_up_for_them(name):
-    text = (EXPRESS / name).read_bytes()
-    head, whole = read(text, check=True), json.loads(text)
-    assert head.counts == {name: len(whole["data"].get(name, [])) for name in CATEGORIES}
-    assert json.loads(bytes(head.timestamp)) == whole["timestamp"]
-    assert head.entry().keys() == {"id", "timestamp", "clientTimestamp", "size", "counts"}
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(path.read_bytes() for path in sorted(EXPRESS.iterdir())),
+        pretty(stored(b'{"atoms":[{"n":15}],"deviceId":"d","device":"Laptop"}')),
+        pretty(OWN, data={"atoms": [0] * 1_000_001}),
+    ],
+    ids=lambda _: "",
+)
+def test_a_file_in_another_form_has_a_head_made_up_for_it(text):
+    head, whole = read(text), json.loads(text)
+    for name in CATEGORIES:
+        offset, length = head.part(name)
+        array = json.loads(text[offset : offset + length] or b"[]")
+        assert array == whole["data"].get(name, [])
+        assert head.counts[name] == len(array)
+    entry = json.loads(msgspec.json.encode(head.entry()))
+    for name in ("id", "timestamp", "deviceId", "device"):
+        assert entry.get(name) == whole.get(name)

@@ -22,31 +22,27 @@ import atheris
 
 with atheris.instrument_imports(include=["backup_server"]):
     import oracle
-    from support import Client, written
+    from oracle import ID, stored
+    from support import CATEGORIES, Client
 
     from backup_server import document, patch
-    from backup_server.document import HEAD_BYTES, render
+    from backup_server.document import HEAD_BYTES
     from backup_server.errors import InvalidBackup, UnusableBase
-    from backup_server.upload import CATEGORIES, Upload, check_upload
+    from backup_server.upload import check_upload
 
-ID, OTHER_ID = "2026-02-01T10-54-27", "2026-02-01T10-54-28"
-TIME = "2026-02-01T10:54:27.123Z"
+OTHER_ID = "2026-02-01T10-54-28"
 #: What inputs are made of, besides the corpus.
 WORDS = r"""{ } [ ] : , " \\ \u0061 \ud83d \ude00 null true 1e400 -0 1.0 "atoms": "snapshots":
     "configOverrides": "clientTimestamp": "slug": "id": "atomSlug": "put": "delete": "counts":
     "timestamp": "version":1 "layout": "sha256": "key": "data":"""
 
 
-def stored(upload: Upload) -> bytes:
-    return written(render(upload, ID, TIME, None))
-
-
 def expect(read, *arguments):
     """Return what a backup's data and origin must be, or None where it must be refused."""
     try:
         return read(*arguments)
-    except RecursionError:
-        return None  # is_near_a_limit says that it may be
+    except (ValueError, RecursionError):  # is_near_a_limit says whether it may be the latter
+        return None
 
 
 def check_upload_body(body: bytes) -> None:
@@ -64,7 +60,7 @@ def check_change(text: bytes) -> None:
     """A change to a base gives what an upload of the changed state would be, or is refused."""
     base_body, _, change = text.partition(b"\0")
     try:
-        base = stored(check_upload(base_body))
+        base = stored(base_body)
     except InvalidBackup:
         return
     expected = expect(oracle.apply, change, *oracle.upload(base_body))
@@ -110,7 +106,7 @@ def main() -> None:
         made.mkdir()
         words.write_text("\n".join([*map(json.dumps, WORDS.split()), r'"\x00"', r'"\xef\xbb\xbf"']))
         client = Client(Path(name) / "data")
-        good = stored(check_upload(b'{"atoms":[1]}'))
+        good = stored(b'{"atoms":[1]}')
         (client.data_dir / f"backup-{ID}.json").write_bytes(good)
         logging.disable()  # of damaged files there are thousands a minute
         check = {

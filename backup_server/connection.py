@@ -17,8 +17,7 @@ from gunicorn.http.errors import ParseException
 
 #: The longest waits for a client to send a byte, and to read some; sendall may wait twice.
 RECEIVE_SECONDS, SEND_SECONDS = 20, 12
-# The kernel would keep megabytes of what a client does not take, and tell of room only when a third
-# of them is taken: at 15 KB/s after minutes.
+# Of megabytes the kernel would tell of room only when a third is taken: at 15 KB/s after minutes.
 _UNSENT_BYTES = 128 * 1024
 
 
@@ -46,8 +45,8 @@ def register(app: Flask) -> None:
 
     @app.after_request
     def finish_when_sent(response: Response) -> Response:
-        finish = partial(_finish, request._get_current_object(), response.status_code)
-        response.call_on_close(finish)
+        current = request._get_current_object()
+        response.call_on_close(partial(_finish, current, response.status_code))
         return response
 
 

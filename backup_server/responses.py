@@ -12,8 +12,7 @@ from .document import Head
 
 # gunicorn's own blocks of a file, of 8 KB, take five times as long.
 _BLOCK = 256 * 1024
-
-#: What a body is made of: bytes, and the offset and length of what lies in the file.
+#: A part of a body: bytes, or the offset and length of what lies in the file.
 Piece = bytes | tuple[int, int]
 
 
@@ -41,9 +40,8 @@ def document(file: BinaryIO, head: Head) -> Response:
 
 def categories(file: BinaryIO, head: Head, chosen: list[str]) -> Response:
     """Send id, timestamp and the chosen categories, read from where they lie in the file."""
-    pieces: list[Piece] = [
-        b'{"id":"%s","timestamp":%s,"data":{' % (head.id.encode(), bytes(head.timestamp))
-    ]
+    start = b'{"id":"%s","timestamp":%s,"data":{' % (head.id.encode(), bytes(head.timestamp))
+    pieces: list[Piece] = [start]
     for name in chosen:
         place = head.part(name)
         comma = b"," if len(pieces) > 1 else b""
@@ -52,10 +50,9 @@ def categories(file: BinaryIO, head: Head, chosen: list[str]) -> Response:
 
 
 def _response(file: BinaryIO, pieces: list[Piece], cache_control: str) -> Response:
+    lengths = (len(piece) if isinstance(piece, bytes) else piece[1] for piece in pieces)
     response = Response(_read(file, pieces), mimetype="application/json")
-    response.content_length = sum(
-        len(piece) if isinstance(piece, bytes) else piece[1] for piece in pieces
-    )
+    response.content_length = sum(lengths)
     response.headers["Cache-Control"] = cache_control
     response.call_on_close(file.close)
     return response

@@ -47,22 +47,19 @@ class Settings:
         """Read every variable there is; raise SettingsError for the first wrong one."""
         fields = {}
         for variable, (pattern, read, allowed) in _VARIABLES.items():
-            if variable in environ:
-                value = environ[variable]
-                if not re.fullmatch(pattern, value, re.ASCII | re.IGNORECASE):
-                    is_secret = variable == "BACKUP_TOKEN" and value
-                    found = "is not a token" if is_secret else f"is {value!r}"
-                    raise SettingsError(variable, found, f"give {allowed}")
-                fields[variable.lower()] = read(value)
+            value = environ.get(variable)
+            if value is None:
+                continue
+            if not re.fullmatch(pattern, value, re.ASCII | re.IGNORECASE):
+                is_secret = variable == "BACKUP_TOKEN" and value
+                found = "is not a token" if is_secret else f"is {value!r}"
+                raise SettingsError(variable, found, f"give {allowed}")
+            fields[variable.lower()] = read(value)
         return cls(**fields)
 
 
-def _host(value: str) -> str:
-    return value.strip("[]")
-
-
 def _hosts(value: str) -> tuple[str, ...]:
-    return tuple(_host(item.strip().lower()) for item in value.split(","))
+    return tuple(item.strip().lower().strip("[]") for item in value.split(","))
 
 
 def _origins(value: str) -> tuple[str, ...]:
@@ -82,7 +79,7 @@ _ORIGINS = r"\s*|" + _LIST.format(_ORIGIN)
 
 # By variable: the pattern of a value, what reads it, and what is allowed.
 _VARIABLES = {
-    "HOST": (_HOST, _host, "an IP address or a host name, without a port"),
+    "HOST": (_HOST, lambda host: host.strip("[]"), "an IP address or a host name, without a port"),
     "PORT": (_PORT, int, "a port from 1 to 65535"),
     "DATA_DIR": (r"(?s:.*\S.*)", Path, "the path of a directory"),
     "MAX_BODY_BYTES": (r"[1-9]\d{0,14}", int, "a number of bytes, 1 or more"),

@@ -222,6 +222,19 @@ def get(headers: bytes = b"", line: bytes = LIST, host: bytes = HOST) -> bytes:
     return line + host + headers + b"\r\n"
 
 
+def talk(server: Server, sent: bytes) -> tuple[list[int], bytes]:
+    """Send bytes and no more; return the statuses of all answers, and these as they came."""
+    received = b""
+    with raw.connect(server) as connection, suppress(ConnectionError):
+        with suppress(OSError):  # refused before all of it was sent
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+        while more := connection.recv(65536):
+            received += more
+    statuses = re.findall(rb"HTTP/1\.1 ([2-5]\d\d) ", received)
+    return [int(status) for status in statuses], received
+
+
 # The status of the one answer, and what is sent.
 ODD = [
     (200, get(line=b"GET http://localhost/api/health HTTP/1.1\r\n")),
@@ -248,24 +261,24 @@ ODD = [
 def test_odd_http_is_understood_or_refused_once(server):
     for status, sent in ODD:
         before = backups_in(server.data_dir)
-        (answer,) = raw.talk(server.port, sent)
-        assert answer.status == status, sent
+        statuses, received = talk(server, sent)
+        assert statuses == [status], sent
         # In JSON, if it is the application's; gunicorn's parser closes the connection.
-        assert b"{" in answer.body or answer.headers["Connection"] == "close"
+        assert b'\r\n\r\n{"' in received or b"\r\nConnection: close\r\n" in received
         assert len(backups_in(server.data_dir)) == len(before) + (status == 201)
 
 
 def test_what_breaks_off_is_not_stored(server):
     before = backups_in(server.data_dir)
     for sent in (LIST + b"Host: loc", post(LENGTH + b"20\r\n"), post(CHUNKED, CHUNKS[:-5])):
-        assert [answer.status for answer in raw.talk(server.port, sent)] in ([400], [])
+        assert talk(server, sent)[0] in ([400], [])
     assert backups_in(server.data_dir) == before
 
 
 def test_a_connection_serves_requests_in_order_also_after_refusals(server):
     sent = get() + post(TWO) + post(CHUNKED, CHUNKS) + post(LENGTH + b"3\r\n", b"{}}") + get()
-    answers = raw.talk(server.port, sent + get(line=b"GET /x HTTP/1.1\r\n") + post(TWO))
-    assert [answer.status for answer in answers] == [200, 201, 201, 400, 200, 404, 201]
+    statuses, _ = talk(server, sent + get(line=b"GET /x HTTP/1.1\r\n") + post(TWO))
+    assert statuses == [200, 201, 201, 400, 200, 404, 201]
 
 
 def test_a_request_inside_a_refused_body_is_not_carried_out(server):
@@ -281,7 +294,7 @@ def test_a_request_inside_a_refused_body_is_not_carried_out(server):
             post(headers + LENGTH + b"%d\r\n" % len(body), body),
             post(headers + CHUNKED, raw.chunked([body])),
         ):
-            assert [answer.status for answer in raw.talk(server.port, framed)] == [status]
+            assert talk(server, framed)[0] == [status]
     assert backup_id in server.listed()
 
 
@@ -373,8 +386,8 @@ def test_there_is_one_line_a_request_and_one_a_stored_or_deleted_backup(start_se
 def test_nothing_in_an_address_forges_a_line_or_drives_a_terminal(server):
     before = len(server.log)
     for path in (b"x%0d%0aGET%20/forged%20200", b"x%1b[2J", b"x\x0b", b"x\xe2\x80\xa8forged"):
-        (answer,) = raw.talk(server.port, get(line=b"GET /api/backup/%s HTTP/1.1\r\n" % path))
-        assert answer.status in (400, 404)
+        statuses, _ = talk(server, get(line=b"GET /api/backup/%s HTTP/1.1\r\n" % path))
+        assert statuses in ([400], [404])
     server.get("/api/health?the-end")
     wait_until(lambda: "the-end" in server.log)
     written = server.log[before:]

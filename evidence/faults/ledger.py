@@ -30,8 +30,8 @@ from support import Server, strays_in
 FAILURES = ("lost", "partial", "doubled", "risen", "disordered", "strays", "errors")
 #: Bytes of an upload, and how often it has so many.
 SIZES = {24_000: 70, 300_000: 15, 2_000_000: 12, 52_000_000: 3}
-#: Beyond these the clients delete as much as they upload.
-MOST_BACKUPS, MOST_BYTES = 60, 250_000_000
+#: Beyond so many the clients delete as much as they upload.
+MOST_BACKUPS = 60
 
 _PADDING = secrets.token_hex(max(SIZES) // 2).encode()
 _MARKER = re.compile(rb'"marker":"([0-9a-f]{32})"')
@@ -165,9 +165,8 @@ class Client(threading.Thread):
 
     def _step(self) -> None:
         there, chance = self.ledger.there(), random.random()
-        is_full = len(there) > MOST_BACKUPS or sum(one.size for one in there.values()) > MOST_BYTES
         chosen = random.choice([*there.values()]) if there else None
-        if not chosen or (chance < 0.6 and not is_full):
+        if not chosen or (chance < 0.6 and len(there) <= MOST_BACKUPS):
             upload = self.ledger.new_upload(chosen if random.random() < 0.3 else None)
             (self.send_at_once if upload.key and random.random() < 0.1 else self.send)(upload)
         elif chance < 0.8:

@@ -10,11 +10,11 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support import Server, wait_until
@@ -40,21 +40,6 @@ UNSYNCED = [
 PLUGIN = Path(__file__).with_name("volatile_disk.py")
 
 
-class Cut(threading.Event):
-    """Set when the power has gone, so that the clients hear nothing of what the server says after.
-
-    (It may be wrong: ext4 can let an fsync succeed whose journal was aborted a moment before.)
-    """
-
-    def __init__(self, fuse: Path):
-        super().__init__()
-        self.fuse = fuse
-        fuse.touch()
-
-    def is_set(self) -> bool:
-        return super().is_set() or not self.fuse.exists()
-
-
 @contextmanager
 def powered(directory: Path, options: str) -> Iterator[Path]:
     """Mount the disk ``image``, with power, where nothing was mounted before."""
@@ -78,7 +63,10 @@ def cut_power(file_system: str, cuts: int, command: list[str] = SYNCED) -> Ledge
     """Cut the power so many times under load; ``command`` starts the server under the cuts."""
     ledger, (make, options, size) = Ledger(), FILE_SYSTEMS[file_system]
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
-        directory = Path(name)
+        directory, fuse = Path(name), Path(name) / "fuse"
+        # Nobody hears what the server says after the cut. (It may be wrong: ext4 can let an fsync
+        # succeed whose journal was aborted a moment before.)
+        power_gone = SimpleNamespace(is_set=lambda: not fuse.exists(), set=lambda: None)
         (directory / "image").touch()
         os.truncate(directory / "image", size)
         run(*make.split(), directory / "image")
@@ -94,8 +82,9 @@ def cut_power(file_system: str, cuts: int, command: list[str] = SYNCED) -> Ledge
                 server = Server(point / "data", command, WEB_CONCURRENCY=str(1 + done % 2))
                 server.log_path = directory / "log"  # not on the disk that is to fail
                 server.start()
-                with load([server], ledger, over=Cut(directory / "fuse")) as cut:
-                    wait_until(cut.is_set, 120)
+                fuse.touch()
+                with load([server], ledger, over=power_gone):
+                    wait_until(power_gone.is_set, 120)
                     server.kill()
             ledger.counts["power cuts"] += 1
 
@@ -105,10 +94,7 @@ def cut_power(file_system: str, cuts: int, command: list[str] = SYNCED) -> Ledge
     [pytest.param(name, marks=[pytest.mark.long] * (name != "ext4")) for name in FILE_SYSTEMS],
 )
 def test_no_power_cut_loses_halves_doubles_or_revives_a_backup(file_system, amount):
-    ledger = cut_power(file_system, amount.cuts)
-    print(f"{file_system}\n{ledger.table('power cuts')}")
-    ledger.report()
-    assert ledger.counts["acknowledged"] > 5
+    cut_power(file_system, amount.cuts).report()
 
 
 def test_a_server_that_does_not_sync_is_found_out():

@@ -46,7 +46,7 @@ ONE_THREAD = [
 
 
 class Kind(NamedTuple):
-    """A request; ``atoms`` is what it stores, ``{small}`` and ``{large}`` are ids of backups."""
+    """A request; ``atoms`` is what it stores, ``{small[id]}`` is the id of a backup."""
 
     method: str
     path: str
@@ -72,13 +72,13 @@ def upload(size: int, query: str = "", order: tuple[str, ...] = SYNCED) -> Kind:
 
 def change(base: str, query: str = "", order: tuple[str, ...] = SYNCED) -> Kind:
     new = record("new", 2000)
-    atoms, path = b"[%s,%s]" % (record("old", SEEDS[base]), new), f"?base={{{base}}}{query}"
+    atoms, path = b"[%s,%s]" % (record("old", SEEDS[base]), new), f"?base={{{base}[id]}}{query}"
     return Kind("POST", f"/api/backup{path}", b'{"atoms":{"put":[%s]}}' % new, atoms, order)
 
 
 KINDS = {
     "change with a key": change("small", f"&key={KEY}", SYNCED_KEY),
-    "deletion": Kind("DELETE", "/api/backup/{small}", b"", b"", DELETED),
+    "deletion": Kind("DELETE", "/api/backup/{small[id]}", b"", b"", DELETED),
     "upload": upload(2000),
     "upload with a key": upload(2000, f"?key={KEY}", SYNCED_KEY),
     "large upload": upload(1_050_000),
@@ -99,19 +99,22 @@ class Call(NamedTuple):
 class Bench:
     """A server on a directory with two backups, of which the small one has a key."""
 
-    def __init__(self, data_dir: Path, ids: dict[str, str], kind: Kind):
+    def __init__(self, data_dir: Path, kind: Kind):
         self.log = data_dir.with_name("strace.log")
         self.server = Server(data_dir, ONE_THREAD, WEB_CONCURRENCY="1").start()
+        ids = {
+            name: self.server.upload(b'{"atoms":[%s]}' % record("old", size), f"?key={name * 4}")
+            for name, size in SEEDS.items()
+        }
+        self.kind, self.path = kind, kind.path.format_map(ids)
         self.kept = backups_in(data_dir)
-        self.method, self.path = kind.method, kind.path.format_map(ids)
-        self.body, self.atoms = kind.body, kind.atoms
         self.may_be_repeated = KEY in self.path or kind.method == "DELETE"
 
     def send(self):
         """Send the request; None if no whole answer came."""
-        headers = {"Content_Type": "application/json"} if self.body else {}
+        headers = {"Content_Type": "application/json"} if self.kind.body else {}
         try:
-            return self.server.request(self.method, self.path, self.body, **headers)
+            return self.server.request(self.kind.method, self.path, self.kind.body, **headers)
         except (OSError, HTTPException):
             return None
 
@@ -152,9 +155,9 @@ class Bench:
         if not changed:
             return False
         (name,) = changed
-        if self.method == "DELETE":
+        if self.kind.method == "DELETE":
             return name[7:-5] in self.path and name not in now
-        assert b'\n"data":{"atoms":%s,' % self.atoms in now[name]
+        assert b'\n"data":{"atoms":%s,' % self.kind.atoms in now[name]
         return name not in self.kept
 
     def check(self, call: Call, fault: str) -> None:
@@ -182,33 +185,19 @@ class Bench:
         else:
             assert done or dies
         if not done or self.may_be_repeated:  # the same succeeds, and is done once
-            first, repeated = (200, 404) if self.method == "DELETE" else (201, 200)
+            first, repeated = (200, 404) if self.kind.method == "DELETE" else (201, 200)
             assert self.send().status == (repeated if done else first)
             assert self.is_done()
 
 
-@pytest.fixture(scope="module")
-def seeds(tmp_path_factory):
-    """A directory to copy, and the ids of the backups in it by their size."""
-    server = Server(tmp_path_factory.mktemp("seeds") / "data").start()
-    ids = {
-        name: server.upload(b'{"atoms":[%s]}' % record("old", size), f"?key={name * 4}")["id"]
-        for name, size in SEEDS.items()
-    }
-    server.stop()
-    return server.data_dir, ids
-
-
 @pytest.mark.parametrize("name", KINDS)
 def test_a_call_that_fails_is_an_answer_and_a_kill_at_any_leaves_all_or_nothing(
-    seeds, tmp_path, name, amount, subtests
+    tmp_path, name, amount, subtests
 ):
-    kind, (seed, ids) = KINDS[name], seeds
-
     @contextmanager
     def bench():
-        data_dir = shutil.copytree(seed, tmp_path / "one" / "data", symlinks=True)
-        one = Bench(data_dir, ids, kind)
+        (tmp_path / "one").mkdir()
+        one = Bench(tmp_path / "one" / "data", KINDS[name])
         try:
             yield one
         finally:
@@ -219,7 +208,7 @@ def test_a_call_that_fails_is_an_answer_and_a_kill_at_any_leaves_all_or_nothing(
         assert one.send_traced().status in (200, 201)
         assert one.is_done()
         found = one.calls()
-        assert order_of(found, one.server.data_dir) == kind.order
+        assert order_of(found, one.server.data_dir) == one.kind.order
         inside = re.compile(re.escape(str(one.server.data_dir)) + r'[/">]')
     faults = []
     for call in found:

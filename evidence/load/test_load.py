@@ -1,10 +1,9 @@
-"""Many clients at once, large bodies at once, and clients that stall directly on the port."""
+"""Many clients at once, and clients that stall directly on the port."""
 
 import os
 import socket
 import statistics
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -14,19 +13,15 @@ from faults.ledger import Ledger, inspect, load
 from support import Server
 
 
-def memory_of(server: Server) -> float:
-    """Return the memory that the server's processes have for themselves, in MiB."""
-    statuses = [Path(f"/proc/{pid}/status").read_text() for pid in server.pids()]
-    return sum(int(text.partition("RssAnon:")[2].split()[0]) for text in statuses) / 1024
-
-
 def test_sixteen_clients_get_no_error_and_memory_stays_flat(start_server, amount):
     server = start_server()
     ledger, memory = Ledger({24_000: 1}), []
     deadline = time.monotonic() + amount.seconds
     with load([server], ledger, clients=16):
         while time.monotonic() < deadline:
-            memory.append(memory_of(server))
+            statuses = [Path(f"/proc/{pid}/status").read_text() for pid in server.pids()]
+            own = [int(text.partition("RssAnon:")[2].split()[0]) for text in statuses]
+            memory.append(sum(own) / 1024)
             time.sleep(0.1)
     quarter = len(memory) // 4
     second, last = memory[quarter : 2 * quarter], memory[-quarter:]
@@ -35,20 +30,6 @@ def test_sixteen_clients_get_no_error_and_memory_stays_flat(start_server, amount
     print(f"memory in MiB: {memory[0]:.0f} at the start, {max(memory):.0f} at the most")
     assert statistics.median(last) - statistics.median(second) < 16
     assert max(memory) < 150
-
-
-@pytest.mark.long
-def test_eight_uploads_of_50_mb_at_once_take_little_memory(start_server):
-    server = start_server()
-    body, peak = b'{"atoms":["%s"]}' % (b"x" * (50 * 1024 * 1024 - 14)), 0.0
-    with ThreadPoolExecutor(8) as pool:
-        uploads = [pool.submit(server.upload, body) for _ in range(8)]
-        while not all(upload.done() for upload in uploads):
-            peak = max(peak, memory_of(server))
-            time.sleep(0.01)
-        assert all(upload.result()["size"] > len(body) for upload in uploads)
-    print(f"{peak:.0f} MiB at the most")
-    assert peak <= 200
 
 
 STALLS = {

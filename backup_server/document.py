@@ -72,12 +72,7 @@ class Head(msgspec.Struct, rename="camel", omit_defaults=True):
 
     def receipt(self) -> dict:
         """Return the answer to the upload that this was, for msgspec to encode."""
-        return {
-            "id": self.id,
-            "timestamp": self.timestamp,
-            "size": self.size,
-            "counts": self.counts,
-        }
+        return {name: getattr(self, name) for name in ("id", "timestamp", "size", "counts")}
 
     def entry(self) -> dict:
         """Return what a listing says of this backup, for msgspec to encode."""

@@ -91,13 +91,10 @@ def apply(change: Change, file: BinaryIO, base: str, limit: int) -> Upload:
         raise UnusableBase(f"The base is damaged: {str(error).rstrip('.')}") from error
     for name, count in change.counts.items():
         if upload.counts[name] != count:
-            raise UnusableBase(
-                f"With this change {name} has {upload.counts[name]} items, not {count:.0f}"
-            )
+            raise UnusableBase(f"{name} would have {upload.counts[name]} items, not {count:.0f}")
     if sum(map(len, upload.data()[0])) > limit:
         raise BodyTooLarge(
-            f"The backup with this change is larger than {limit} bytes, the limit of "
-            "MAX_BODY_BYTES."
+            f"The changed backup is over {limit} bytes, the limit of MAX_BODY_BYTES."
         )
     return upload
 
@@ -158,11 +155,9 @@ def _read_edits(name: str, value: memoryview) -> Edits:
     found = rawjson.members(value) if value[:1] == b"{" else {}
     if not found or not found.keys() <= {"put", "delete"}:
         raise InvalidBackup(f"The member {name} must be an object with put, delete or both.")
-    lists = dict.fromkeys(("put", "delete"), memoryview(b"[]"))
-    lists |= {part: member.value for part, member in found.items()}
-    for part, array in lists.items():
-        rawjson.count(f"{name}.{part}", array, MOST_RECORDS)
-    put, delete = lists["put"], lists["delete"]
+    for part, member in found.items():
+        rawjson.count(f"{name}.{part}", member.value, MOST_RECORDS)
+    put, delete = (found[p].value if p in found else memoryview(b"[]") for p in ("put", "delete"))
     edits = {key: put[place] for key, place in _by_key(f"{name}.put", put, KEYS[name]).items()}
     keys = {_read_key(delete[place]) for place in rawjson.items(delete)}
     if None in keys:

@@ -91,9 +91,10 @@ def count(name: str, value: Text, most: float = math.inf) -> int:
     """
     if value[:1] != b"[":
         raise InvalidBackup(f"The member {name} must be an array.")
-    number = read(value, lambda array: _count(array, most))
+    too_many = InvalidBackup(f"The member {name} has more than {most} items.")
+    number = read(value, lambda array: _count(array, most, too_many))
     if number > most:
-        raise InvalidBackup(f"The member {name} has more than {most} items.")
+        raise too_many
     return number
 
 
@@ -147,23 +148,20 @@ def _lengths_of_values(text: Text) -> list[int]:
     return [len(memoryview(value)) for value in values.values()]
 
 
-def _count(array: Text, most: float) -> float:
-    """Return the number of an array's items, or infinity if they are more than ``most``."""
+def _count(array: Text, most: float, too_many: InvalidBackup) -> int:
     numbers = itertools.count(1)
 
     def see(_: object) -> None:
         if next(numbers) > most:
-            raise OverflowError
+            raise too_many
 
     if len(array) > _FEW_ITEMS_BYTES:
         # An object whose members msgspec skips.
         item = msgspec.defstruct("Item", [], namespace={"__post_init__": see}, gc=False)
         try:
             return len(msgspec.json.decode(array, type=list[item]))
-        except OverflowError:
-            return math.inf
         except msgspec.ValidationError:  # they are not all objects
             chunks = (bytes(array[at : at + _CHUNK]) for at in range(0, len(array), _CHUNK))
             if sum(chunk.count(b",") for chunk in chunks) >= most:
-                return math.inf
+                raise too_many from None
     return len(_array_decoder.decode(array))

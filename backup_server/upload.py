@@ -102,9 +102,7 @@ def read_origin(found: dict[str, Member]) -> Origin:
     given = {name: _read_string(name, value) for name, value in values.items()}
     timestamp = values.get("clientTimestamp", b"")
     if len(timestamp) > CLIENT_TIMESTAMP_BYTES:
-        raise InvalidBackup(
-            f"The member clientTimestamp is longer than {CLIENT_TIMESTAMP_BYTES} bytes."
-        )
+        raise InvalidBackup(f"The member clientTimestamp is over {CLIENT_TIMESTAMP_BYTES} bytes.")
     if not DEVICE_ID.fullmatch(given.get("deviceId", "none")):
         raise InvalidBackup("The member deviceId must be 1 to 64 of A-Z a-z 0-9 - and _.")
     device = given.get("device", "")[:DEVICE_CHARACTERS]

@@ -76,7 +76,7 @@ def test_what_python_refuses_is_refused_and_nothing_else(text):
         (f'"snapshots":[{"0," * 1_000_000}0]', "snapshots has more than 1000000 items"),
         ('"clientTimestamp":1', "clientTimestamp must be a string"),
         ('"clientTimestamp":"\\ud83d"', "clientTimestamp has half of a surrogate pair"),
-        (f'"clientTimestamp":"{"x" * 1023}"', "clientTimestamp is longer than 1024 bytes"),
+        (f'"clientTimestamp":"{"x" * 1023}"', "clientTimestamp is over 1024 bytes"),
         ('"deviceId":null', "deviceId must be a string"),
         ('"deviceId":""', "deviceId must be 1 to 64 of"),
         (f'"deviceId":"{"x" * 65}"', "deviceId must be 1 to 64 of"),

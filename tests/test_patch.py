@@ -136,7 +136,7 @@ def test_at_every_depth_a_change_is_made_or_refused():
         (ATOMS, b'{"atoms":{"delete":["z"]}}', 'atoms has no record to delete with key "z"'),
         (ATOMS, b'{"snapshots":{"delete":["1"]}}', 'no record to delete with key "1"'),
         (ATOMS, b'{"atoms":{"put":[{"slug":"z"}]},"counts":{"atoms":3}}', "4 items, not 3"),
-        (ATOMS, b'{"counts":{"snapshots":2}}', "snapshots has 1 items, not 2"),
+        (ATOMS, b'{"counts":{"snapshots":2}}', "snapshots would have 1 items, not 2"),
         (b'[{"slug":"a"},{"slug":"\\u0061"}]', b'{"atoms":{"put":[]}}', 'have one key: "a"'),
         (b'[{"slug":0},{"slug":-0.0}]', b'{"atoms":{"put":[]}}', "have one key: 0"),
         (b'[{"slug":"a"},{"id":"b"}]', b'{"atoms":{"put":[]}}', "A record in atoms has no slug"),
@@ -242,7 +242,11 @@ def test_what_is_stored_is_a_backup_like_any_other_and_does_not_need_its_base(cl
     [
         (b'{"atoms":{"put":[{}]}}', 400, "atoms.put has no slug"),
         (b'{"atoms":{"delete":["z"]}}', 409, "send the whole backup"),
-        (b'{"atoms":{"put":[{"slug":"z","x":"%s"}]}}' % (b"x" * 900), 413, "with this change"),
+        (
+            b'{"atoms":{"put":[{"slug":"z","x":"%s"}]}}' % (b"x" * 900),
+            413,
+            "changed backup is over 1000 bytes",
+        ),
         (b'{"x":"%s"}' % (b"x" * 1000), 413, "The body is larger than 1000 bytes"),
     ],
 )

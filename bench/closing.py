@@ -7,6 +7,7 @@ table of portfolio/README.md.
 """
 
 import argparse
+import shutil
 import statistics
 import tempfile
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from browser.conftest import build_site, image_nginx
 from browser.driving import MINUTE, Tab, Trace
 from browser.wire import Wire
 from chromium import CHROMIUM
-from support import Server, require_tool
+from support import Server
 
 #: Records of about 5 KB, incompressible, by the portfolio's name.
 SIZES = {"5 KB": 1, "1 MB": 200, "5 MB": 1000, "50 MB": 10_000}
@@ -170,7 +171,7 @@ def run(sizes, rounds):
         directory = Path(temporary)
         site = build_site(directory / "site")
         browser = playwright.chromium.launch(
-            executable_path=require_tool("chromium"), args=CHROMIUM
+            executable_path=shutil.which("chromium"), args=CHROMIUM
         )
         for name in sizes:
             own = directory / name.replace(" ", "")

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -30,17 +29,8 @@ SETTINGS = [
 ]
 
 
-def require_tool(name: str) -> str:
-    """Return the path of a program; fail the test without it."""
-    return shutil.which(name) or pytest.fail(f"{name} is not installed")
-
-
 def free_port() -> int:
-    """Return a port that nobody but a server of ours gets, until this process ends.
-
-    A socket that is bound to it and does not listen keeps it, and SO_REUSEADDR lets a server bind
-    it all the same (socket(7)).
-    """
+    """Return a port that a bound socket keeps for us, and SO_REUSEADDR lets a server bind."""
     _holders.append(socket.socket())
     _holders[-1].bind(("", 0))
     _holders[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -74,7 +64,7 @@ class Api:
     data_dir: Path
 
     def request(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """Send one request; header names are written with underscores for hyphens."""
+        """Send one request; header names have underscores for hyphens."""
         return self._send(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
 
     def get(self, path: str, **headers: str) -> Answer:

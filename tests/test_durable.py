@@ -10,7 +10,7 @@ import itertools
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from errno import EACCES, EDQUOT, EIO, EMFILE, ENOENT, ENOLCK, ENOSPC, EROFS, ESTALE
 
 import pytest
@@ -150,39 +150,35 @@ def test_a_call_that_fails_is_an_error_and_leaves_nothing_behind(
 # --- another directory in its place ---------------------------------------------------------------
 
 
-def replace(path):
-    """Put a directory in the place of another one, as a mount does."""
-    path.rename(path.with_name("aside"))
+@contextmanager
+def replaced(path):
+    """Put another directory in a directory's place, as a mount does; it is to stay empty."""
+    aside = path.rename(path.with_name("aside"))
     path.mkdir()
-
-
-def bring_back(path):
-    """Bring back what was there, if another directory is in its place, which is to be empty."""
-    if path.with_name("aside").exists():
-        if path.exists():
-            path.rmdir()
-        path.with_name("aside").rename(path)
+    yield
+    path.rmdir()
+    aside.rename(path)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-@pytest.mark.parametrize("kind", ["replaced", "gone", "locked up"])
-def test_a_lost_directory_is_a_503_until_it_is_back(storage, operation, kind):
-    """And no empty one: a page would take the list of nothing for the truth."""
-    path, before, stat = storage.directory, backups_in(storage.directory), os.stat
-    operate, old = OPERATIONS[operation], storage.heads.ids()[0]
-    with pytest.MonkeyPatch.context() as patch:
-        if kind == "locked up":
-            patch.setattr(os, "stat", lambda path, **o: stat("gone/.") if o else stat(path))
-        else:
-            replace(path)
-        if kind == "gone":
-            path.rmdir()
-        for _ in range(2):
-            with pytest.raises((errors.Unavailable, OSError)):
-                operate(storage, old)
-    bring_back(path)
+def test_a_lost_directory_is_a_503_until_it_is_back(storage, operation):
+    path, before, old = storage.directory, backups_in(storage.directory), storage.heads.ids()[0]
+    storage.check()  # good for a second, but not for another directory
+    with replaced(path):
+        for lose in (path.exists, path.rmdir, path.mkdir):
+            lose()
+            with pytest.raises((errors.Unavailable, FileNotFoundError)):
+                OPERATIONS[operation](storage, old)
     assert backups_in(path) == before
-    operate(storage, old)
+    OPERATIONS[operation](storage, old)
+
+
+def test_a_directory_in_which_nothing_may_be_looked_at_is_no_empty_list(storage, monkeypatch):
+    """A page would take the list of nothing for the truth."""
+    stat = os.stat
+    monkeypatch.setattr(os, "stat", lambda path, **o: stat("gone/.") if o else stat(path))
+    with pytest.raises(FileNotFoundError):
+        storage.page(None, None)
 
 
 @pytest.mark.parametrize("operation", ["upload", "keyed upload", "retry", "deletion"])
@@ -191,24 +187,23 @@ def test_a_directory_replaced_before_the_answer_gets_a_503_and_no_backup(
 ):
     """With a key it stays where it is: a retry may have been answered in between."""
     old, before = storage.heads.ids()[0], backups_in(storage.directory)
-    directory = os.stat(storage.directory)
+    directory, stack = os.stat(storage.directory), ExitStack()
 
     def fsync(descriptor):
         if os.path.samestat(os.fstat(descriptor), directory):
             monkeypatch.undo()
-            replace(storage.directory)
+            stack.enter_context(replaced(storage.directory))
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(errors.Unavailable, match="not the directory"):
+    with stack, pytest.raises(errors.Unavailable, match="not the directory"):
         OPERATIONS[operation](storage, old)
-    bring_back(storage.directory)
     left, stays = backups_in(storage.directory), operation == "keyed upload"
     assert before.keys() - left.keys() == ({file_name(old)} if operation == "deletion" else set())
     assert len(left.keys() - before.keys()) == stays
     assert strays_in(storage.directory) == []
     if stays:
-        receipt, is_new = storage.add(UPLOAD, KEY)
-        assert (file_name(receipt.id) in left, is_new) == (True, False)
+        head, is_new = storage.add(UPLOAD, KEY)
+        assert (file_name(head.id) in left, is_new) == (True, False)
 
 
 def test_a_directory_that_fails_under_its_descriptor_is_opened_anew(storage):

@@ -52,7 +52,7 @@ def receive(request: Request, directory: Path, limit: int) -> Text:
 
 
 class _Incoming:
-    """The body as it is sent; the ways in which reading it can fail are raised as our errors."""
+    """The body as it is sent; what goes wrong while it is read is a BackupError."""
 
     def __init__(self, request: Request, limit: int):
         self._request, self._limit, self._received = request, limit, 0

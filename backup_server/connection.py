@@ -17,7 +17,7 @@ from gunicorn.http.errors import ParseException
 
 #: The longest waits for a client to send a byte, and to read some; sendall may wait twice.
 RECEIVE_SECONDS, SEND_SECONDS = 20, 12
-# Of megabytes the kernel would tell of room only when a third is taken: at 15 KB/s after minutes.
+# By default the kernel buffers megabytes, and reports room after a third: minutes at 15 KB/s.
 _UNSENT_BYTES = 128 * 1024
 
 

@@ -7,6 +7,7 @@ its own name at this server), ``Origin`` and ``Sec-Fetch-Site`` (against pages o
 
 import hmac
 import re
+from fnmatch import fnmatchcase
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -69,10 +70,7 @@ def _refusal(settings: Settings) -> Response | None:
 def _trusts(settings: Settings, host: str) -> bool:
     if settings.trusted_hosts is None:
         return _is_localhost(host) or _address(host) is not None
-    return any(
-        host.endswith(trusted[1:]) if trusted.startswith("*.") else host == trusted
-        for trusted in settings.trusted_hosts
-    )
+    return any(fnmatchcase(host, trusted) for trusted in settings.trusted_hosts)
 
 
 def _allows_origin(settings: Settings, host: str) -> bool:

@@ -1,8 +1,4 @@
-"""The shipped settings of gunicorn; flags and ``GUNICORN_CMD_ARGS`` come on top.
-
-``python -m backup_server`` uses them, and so does
-``gunicorn -c python:backup_server.gunicorn_conf 'backup_server:create_app()'``.
-"""
+"""The shipped settings of gunicorn (``-c python:backup_server.gunicorn_conf``); flags come on top."""
 
 import logging
 import os

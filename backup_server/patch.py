@@ -1,13 +1,11 @@
 """What is different from a stored backup, and the whole backup that comes of it.
 
-A change holds, by category, the records to ``put`` and the keys to ``delete``. What is untouched is
-copied from the base's file while the result is written, and is not parsed again. One changed
-category at a time is held in memory. The base is never mapped: a disk that fails under a mapping
-kills the process (SIGBUS).
+What is untouched is copied from the base's file while the result is written, and is not parsed
+again. One changed category at a time is held in memory. The base is never mapped: a disk that fails
+under a mapping kills the process (SIGBUS).
 
 Keys are compared as Python compares what ``json.loads`` makes of them, but for booleans, which are
-no keys, and for numbers from 2^53 on, which doubles could not tell apart: those are one if they are
-written alike.
+no keys, and for numbers from 2^53 on, which are one key if they are written alike.
 """
 
 import json
@@ -101,7 +99,7 @@ def apply(change: Change, file: BinaryIO, base: str, limit: int) -> Upload:
 
 def _apply(change: Change, file: BinaryIO, head: Head) -> Upload:
     if head.others is None:
-        raise DamagedBackup("its data is of another form")
+        raise UnusableBase("The categories of the base lie in another order")
     categories, counts = {}, dict(head.counts)
     for name in CATEGORIES:
         start, length = head.part(name)

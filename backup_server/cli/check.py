@@ -16,7 +16,7 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def time(text: str) -> timedelta:
-    """Read an option's time."""
+    """Read a time such as 26h. Help names an option's value like this function."""
     match = re.fullmatch(r"(\d{1,4})([mhdw])", text, re.ASCII)
     if not match:
         raise click.BadParameter(f"'{text}' is not a time such as 90m, 26h, 2d or 1w.")

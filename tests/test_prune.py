@@ -1,10 +1,8 @@
 """prune: what it shows, what it deletes, and what it never does (its rules: test_retention.py)."""
 
-import errno
 import os
 import subprocess
 from datetime import UTC, datetime
-from unittest.mock import Mock
 
 import pytest
 from commands import LAPTOP, MODULE, PHONE, environ, flip, run, write_backup
@@ -105,10 +103,10 @@ def test_beside_a_server_uploads_are_kept_and_deletes_are_no_error(
     assert left(directory) == client.listed() == [*stored, LAST, OF_LAPTOP, OF_NONE]
 
 
-def test_a_failing_disk_is_one_line_and_loses_nothing(directory, monkeypatch):
+def test_a_directory_that_is_replaced_is_one_line_and_loses_nothing(directory, monkeypatch):
     before = backups_in(directory)
-    monkeypatch.setattr(os, "unlink", Mock(side_effect=OSError(errno.EROFS, "Read-only disk")))
+    monkeypatch.setattr(os.path, "samestat", lambda *_: False)
     ended = run(directory, "prune", "--keep-last", "1", "--yes")
-    assert ended.exit_code == 2
-    assert ended.stderr == "The storage failed: Read-only disk.\n"
+    assert (ended.exit_code, ended.stderr.count("\n")) == (2, 1)
+    assert ended.stderr.startswith(f"{directory} is not the directory this server started with")
     assert backups_in(directory) == before

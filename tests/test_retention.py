@@ -67,12 +67,12 @@ def test_each_rule_keeps_the_newest_of_each_of_its_last_periods_for_each_device(
 
 
 def test_the_reasons_are_the_rules_that_keep_it():
-    reasons = kept(daily(range(40)), {"last": 1, "daily": 2, "weekly": 3, "yearly": 3})
-    assert reasons == {
-        "2025-01-09T00-00-00": ["newest", "last", "daily", "weekly", "yearly"],
+    rules = {"last": 1, "daily": 2, "weekly": 3, "monthly": 3, "yearly": 3}
+    assert kept(daily(range(40)), rules) == {
+        "2025-01-09T00-00-00": ["newest", "last", "daily", "weekly", "monthly", "yearly"],
         "2025-01-08T00-00-00": ["daily"],
         "2025-01-05T00-00-00": ["weekly"],
-        "2024-12-31T00-00-00": ["yearly"],
+        "2024-12-31T00-00-00": ["monthly", "yearly"],
         "2024-12-29T00-00-00": ["weekly"],
         "2024-12-01T00-00-00": ["oldest"],
     }

@@ -1,4 +1,4 @@
-"""The shipped settings of gunicorn (``-c python:backup_server.gunicorn_conf``); flags come on top."""
+"""The shipped settings of gunicorn, ``python:backup_server.gunicorn_conf``; flags come on top."""
 
 import logging
 import os

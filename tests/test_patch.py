@@ -170,7 +170,7 @@ IN_ANOTHER_ORDER = check_upload(BASE)._replace(
 )
 def test_a_base_that_is_damaged_or_no_upload_itself_is_a_409(base):
     for change in (b'{"atoms":{"put":[{"slug":"z"}]},"x":1}', b"{}"):
-        with pytest.raises(UnusableBase, match="damaged|another order"):
+        with pytest.raises(UnusableBase, match=r"damaged|another order"):
             apply(base, change)
 
 

@@ -55,4 +55,4 @@ def post_worker_init(worker):
     _release_signals()
     for listener in worker.sockets:
         limit_waits(listener.sock)
-    worker.wsgi.extensions["backup_storage"].sweep()
+    worker.wsgi.extensions["backup_storage"].directory.sweep()

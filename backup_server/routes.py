@@ -109,7 +109,7 @@ def health() -> Response:
 
 
 def _body() -> Text:
-    return body.receive(request, storage.directory, current_app.config["MAX_BODY_BYTES"])
+    return body.receive(request, storage.path, current_app.config["MAX_BODY_BYTES"])
 
 
 def _json(payload: bytes, status: int = 200) -> Response:

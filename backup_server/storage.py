@@ -44,10 +44,9 @@ class Storage:
     in its place; then nothing was stored.
     """
 
-    def __init__(self, directory: Path):
-        self.directory = directory
-        self._directory = Directory(directory)
-        self.heads = Heads(self._directory)
+    def __init__(self, path: Path):
+        self.path, self.directory = path, Directory(path)
+        self.heads = Heads(self.directory)
         self._checked: float | None = None
         # Ids are greater than this, too: .last-id knows no files that other programs brought here.
         self._newest = ""
@@ -57,26 +56,22 @@ class Storage:
 
         Raises OSError if it cannot be made or read.
         """
-        durable.make_directory(self.directory)
-        self.sweep()
+        durable.make_directory(self.path)
+        self.directory.sweep()
         self._newest = max(self.heads.ids(), default="")
-
-    def sweep(self) -> None:
-        """Remove the temporary files of processes that are gone."""
-        self._directory.sweep()
 
     def check(self) -> None:
         """Raise unless all that an upload needs can be done now.
 
         After a success it tries nothing for a second: anyone may ask, as often as they like.
         """
-        self._directory.check()
+        self.directory.check()
         if self._checked is not None and time.monotonic() < self._checked + 1:
             return
-        os.close(self._directory.open(_LAST_ID, os.O_RDWR | os.O_CREAT))
+        os.close(self.directory.open(_LAST_ID, os.O_RDWR | os.O_CREAT))
         if self._checked is None:
-            self._directory.try_links()
-        with tempfile.TemporaryFile(dir=self.directory, prefix=".upload-", suffix=".tmp") as file:
+            self.directory.try_links()
+        with tempfile.TemporaryFile(dir=self.path, prefix=".upload-", suffix=".tmp") as file:
             file.write(bytes(_ROOM_BYTES))
         self._checked = time.monotonic()
 
@@ -85,7 +80,7 @@ class Storage:
 
         With a key that is known already nothing is stored, and the head is the first one's.
         """
-        self._directory.check()
+        self.directory.check()
         try:
             head, is_new = self._write(upload, key)
         except FileExistsError:  # a file that came without this server has the name
@@ -96,13 +91,13 @@ class Storage:
         except (OSError, Unavailable):
             # With a key it stays: a retry may have been answered with its id since.
             if is_new and key is None:
-                self._directory.unlink(ids.file_name(head.id))
+                self.directory.unlink(ids.file_name(head.id))
             raise
         return head, is_new
 
     def find(self, key: str) -> Head | None:
         """Return the head of the backup stored with this key, once it is durable, or None."""
-        self._directory.check()
+        self.directory.check()
         head = self._stored_with(key)
         if head is not None:
             self._confirm()
@@ -110,23 +105,23 @@ class Storage:
 
     def delete(self, backup_id: str) -> None:
         """Delete a backup and so its key, durably; raise UnknownBackup unless there is one."""
-        self._directory.check()
+        self.directory.check()
         with suppress(OSError):  # what cannot be read can be deleted all the same
             self.heads.open_file(backup_id).close()
         try:
-            self._directory.unlink(ids.file_name(backup_id))
+            self.directory.unlink(ids.file_name(backup_id))
         except FileNotFoundError:
             raise UnknownBackup("There is no backup with this id.") from None
         self._confirm()
 
     def open(self, backup_id: str) -> tuple[BinaryIO, Head]:
         """Open a backup for reading; raise UnknownBackup, or DamagedBackup for half a file."""
-        self._directory.check()
+        self.directory.check()
         return self.heads.open(backup_id)
 
     def open_base(self, backup_id: str) -> BinaryIO:
         """Open the file of a backup to be changed; raise UnusableBase if there is none."""
-        self._directory.check()
+        self.directory.check()
         try:
             return self.heads.open_file(backup_id)
         except UnknownBackup:
@@ -134,7 +129,7 @@ class Storage:
 
     def open_latest(self) -> tuple[BinaryIO, Head]:
         """Open the newest readable backup; raise UnknownBackup if there is none."""
-        self._directory.check()
+        self.directory.check()
         for backup_id in reversed(self.heads.ids()):
             with suppress(UnknownBackup, DamagedBackup):
                 return self.heads.open(backup_id)
@@ -147,7 +142,7 @@ class Storage:
 
         With a ``device_id`` only the backups of that device are listed.
         """
-        self._directory.check()
+        self.directory.check()
         all_ids, page, last = self.heads.ids(), [], None
         end = len(all_ids) if before is None else bisect_left(all_ids, before)
         # No other text has this in it: JSON escapes the quotes in its strings.
@@ -166,27 +161,27 @@ class Storage:
         now = datetime.now(UTC)
         backup_id = self._next_id(now)
         head, before, after = document.render(upload, backup_id, ids.iso(now), key)
-        with self._directory.temporary() as (descriptor, temporary):
+        with self.directory.temporary() as (descriptor, temporary):
             _write_document(descriptor, before, after)
             os.fsync(descriptor)
             name = ids.file_name(backup_id)
             if key is None:
-                self._directory.link(temporary, name)
+                self.directory.link(temporary, name)
                 return head, True
-            with self._directory.lock(_LAST_ID):
+            with self.directory.lock(_LAST_ID):
                 if first := self._stored_with(key):
                     return first, False
                 self._link_key(key, name)
-                self._directory.link(temporary, name)
+                self.directory.link(temporary, name)
             return head, True
 
     def _confirm(self) -> None:
         """Make all names durable, in the directory that its path still leads to."""
-        self._directory.sync()
-        self._directory.check()
+        self.directory.sync()
+        self.directory.check()
 
     def _next_id(self, now: datetime) -> str:
-        with self._directory.lock(_LAST_ID) as descriptor:
+        with self.directory.lock(_LAST_ID) as descriptor:
             last = os.pread(descriptor, 64, 0).decode(errors="replace").strip()
             if not ids.is_id(last):
                 last = max(self.heads.ids(), default="")
@@ -198,7 +193,7 @@ class Storage:
     def _stored_with(self, key: str) -> Head | None:
         """Return the head of the backup a key leads to, if that says it was stored with it."""
         try:
-            target = os.readlink(f"{_KEYS}/{key}", dir_fd=self._directory.descriptor)
+            target = os.readlink(f"{_KEYS}/{key}", dir_fd=self.directory.descriptor)
             head = self.heads.head(ids.id_of(os.path.basename(target)) or "")
         except (FileNotFoundError, UnknownBackup, DamagedBackup):
             return None
@@ -210,14 +205,14 @@ class Storage:
         Who dies or fails between the two leaves a link that dangles, not a backup whose key is
         forgotten and which a retry stores again.
         """
-        link, here = f"{_KEYS}/{key}", self._directory.descriptor
+        link, here = f"{_KEYS}/{key}", self.directory.descriptor
         with suppress(FileExistsError):
             os.mkdir(_KEYS, durable.DIRECTORY_MODE, dir_fd=here)
-            self._directory.sync()
+            self.directory.sync()
         with suppress(FileNotFoundError):
-            self._directory.unlink(link)  # it leads to no backup with this key
+            self.directory.unlink(link)  # it leads to no backup with this key
         os.symlink(f"../{name}", link, dir_fd=here)
-        self._directory.sync(_KEYS)
+        self.directory.sync(_KEYS)
 
 
 def _write_document(descriptor: int, before: bytes, after: Iterable[bytes | memoryview]) -> None:

@@ -43,7 +43,7 @@ def seeds(tmp_path_factory):
     storage.prepare()
     storage.add(check_upload(b'{"atoms":["old"]}'), OLD_KEY)
     storage.add(check_upload(b'{"atoms":["older"]}'))
-    return storage.directory
+    return storage.path
 
 
 @pytest.fixture
@@ -110,8 +110,8 @@ def test_a_call_that_fails_is_an_error_and_leaves_nothing_behind(
     for nth in itertools.count(1):
         storage = Storage(shutil.copytree(seeds, tmp_path / str(nth), symlinks=True))
         if operation == "keyed upload":
-            shutil.rmtree(storage.directory / ".keys")
-        before, old, error = backups_in(storage.directory), storage.heads.ids()[0], None
+            shutil.rmtree(storage.path / ".keys")
+        before, old, error = backups_in(storage.path), storage.heads.ids()[0], None
         descriptors = len(os.listdir("/proc/self/fd"))
         with failing(name, code, nth) as hits:
             try:
@@ -122,10 +122,10 @@ def test_a_call_that_fails_is_an_error_and_leaves_nothing_behind(
             break
         assert len(os.listdir("/proc/self/fd")) == descriptors
         is_stray = name == "unlink" and ".upload-" in str(hits[0][0])
-        assert len(strays_in(storage.directory)) == is_stray
-        storage.sweep()
-        assert strays_in(storage.directory) == []
-        after = backups_in(storage.directory)
+        assert len(strays_in(storage.path)) == is_stray
+        storage.directory.sweep()
+        assert strays_in(storage.path) == []
+        after = backups_in(storage.path)
         new, gone = after.keys() - before.keys(), before.items() - after.items()
         assert dict(gone).keys() <= ({file_name(old)} if operation == "deletion" else set())
         if error:
@@ -143,7 +143,7 @@ def test_a_call_that_fails_is_an_error_and_leaves_nothing_behind(
         if changes:
             receipt, is_new = again
             assert is_new is not bool(operation == "keyed upload" and new)
-            assert Storage(storage.directory).heads.ids()[-1] == receipt.id
+            assert Storage(storage.path).heads.ids()[-1] == receipt.id
     assert nth > 1 or operation != "keyed upload" or name == "listdir", "there is no such call"
 
 
@@ -162,7 +162,7 @@ def replaced(path):
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_lost_directory_is_a_503_until_it_is_back(storage, operation):
-    path, before, old = storage.directory, backups_in(storage.directory), storage.heads.ids()[0]
+    path, before, old = storage.path, backups_in(storage.path), storage.heads.ids()[0]
     storage.check()  # good for a second, but not for another directory
     with replaced(path):
         for lose in (path.exists, path.rmdir, path.mkdir):
@@ -186,32 +186,32 @@ def test_a_directory_replaced_before_the_answer_gets_a_503_and_no_backup(
     storage, monkeypatch, operation
 ):
     """With a key it stays where it is: a retry may have been answered in between."""
-    old, before = storage.heads.ids()[0], backups_in(storage.directory)
-    directory, stack = os.stat(storage.directory), ExitStack()
+    old, before = storage.heads.ids()[0], backups_in(storage.path)
+    directory, stack = os.stat(storage.path), ExitStack()
 
     def fsync(descriptor):
         if os.path.samestat(os.fstat(descriptor), directory):
             monkeypatch.undo()
-            stack.enter_context(replaced(storage.directory))
+            stack.enter_context(replaced(storage.path))
 
     monkeypatch.setattr(os, "fsync", fsync)
     with stack, pytest.raises(errors.Unavailable, match="not the directory"):
         OPERATIONS[operation](storage, old)
-    left, stays = backups_in(storage.directory), operation == "keyed upload"
+    left, stays = backups_in(storage.path), operation == "keyed upload"
     assert before.keys() - left.keys() == ({file_name(old)} if operation == "deletion" else set())
     assert len(left.keys() - before.keys()) == stays
-    assert strays_in(storage.directory) == []
+    assert strays_in(storage.path) == []
     if stays:
         head, is_new = storage.add(UPLOAD, KEY)
         assert (file_name(head.id) in left, is_new) == (True, False)
 
 
 def test_a_directory_that_fails_under_its_descriptor_is_opened_anew(storage):
-    directory = Directory(storage.directory)
+    directory = Directory(storage.path)
     with open(os.devnull) as stale:
         os.dup2(stale.fileno(), directory.descriptor)
     directory.check()
-    assert set(backups_in(storage.directory)) < set(directory.names())
+    assert set(backups_in(storage.path)) < set(directory.names())
 
 
 # --- listing, sweeping and making it --------------------------------------------------------------
@@ -250,7 +250,7 @@ def test_a_sweep_in_the_midst_of_a_call_fails_nothing(
     def sweep():
         sweeps.append(name)
         if len(sweeps) < 3:  # a sweep locks, too
-            Directory(storage.directory).sweep()
+            Directory(storage.path).sweep()
 
     def sweep_around(*arguments, **options):
         if name == "flock":

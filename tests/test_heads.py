@@ -51,14 +51,14 @@ def test_anything_else_in_the_directory_is_left_alone_and_listed_nowhere(storage
     names = ["backup-2026-02-01T10-54-27.json~", ".upload-notes", os.fsdecode(b"caf\xe9")]
     ends = ("", "-27-001", "-27-123Z-", "-27-123Z-AB12", "-27\n", "-2\uff17")
     for name in (*names, *(f"backup-2026-02-01T10-54{end}.json" for end in ends)):
-        (storage.directory / name).write_text('{"id":"x","timestamp":"","data":{}}')
-    (storage.directory / "folder").mkdir()
-    others = set(os.listdir(storage.directory)) - {".last-id"}
+        (storage.path / name).write_text('{"id":"x","timestamp":"","data":{}}')
+    (storage.path / "folder").mkdir()
+    others = set(os.listdir(storage.path)) - {".last-id"}
     storage.prepare()
     backup_id = add(storage)
     assert listed(storage) == [backup_id]
     storage.delete(backup_id)
-    assert set(os.listdir(storage.directory)) == others | {".last-id"}
+    assert set(os.listdir(storage.path)) == others | {".last-id"}
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_a_damaged_file_hides_no_other_is_a_500_and_can_be_deleted(client, kind,
 @pytest.mark.parametrize("text", ["own", b'{ "id": "x" }'])
 def test_a_listing_reads_no_data_nor_a_damaged_file_of_a_huge_size(storage, monkeypatch, text):
     newest, read = add(storage, b'{"atoms":["%s"]}' % (b"x" * 100_000)), os.pread
-    path = storage.directory / file_name(OLD)
-    path.write_bytes(backups_in(storage.directory)[file_name(newest)] if text == "own" else text)
+    path = storage.path / file_name(OLD)
+    path.write_bytes(backups_in(storage.path)[file_name(newest)] if text == "own" else text)
     os.truncate(path, 600 << 20)
 
     def limited(descriptor, length, at):
@@ -130,14 +130,14 @@ def test_a_listing_reads_no_data_nor_a_damaged_file_of_a_huge_size(storage, monk
 def test_a_directory_whose_times_are_set_to_the_past_is_listed_as_it_is(storage):
     """As ``cp -a``, ``tar x`` and ``rsync -a`` do with a copy that they bring back."""
     backup_id = add(storage)
-    path, status = storage.directory / file_name(backup_id), storage.directory.stat()
+    path, status = storage.path / file_name(backup_id), storage.path.stat()
     text = path.read_bytes()
     for _ in range(2):  # its stamp is seen, then trusted
         assert storage.heads.ids() == [backup_id]
         time.sleep(SETTLED)
     for change, ids in ((path.unlink, []), (lambda: path.write_bytes(text), [backup_id])):
         change()
-        os.utime(storage.directory, ns=(status.st_atime_ns, status.st_mtime_ns))
+        os.utime(storage.path, ns=(status.st_atime_ns, status.st_mtime_ns))
         assert storage.heads.ids() == ids
 
 
@@ -153,7 +153,7 @@ def standing_still(status: os.stat_result, ns: int) -> os.stat_result:
 def test_a_file_edited_within_one_tick_is_listed_as_it_is_and_later_read_once_be_it_damaged(
     storage, monkeypatch, ns, step
 ):
-    path, stat, now = storage.directory / file_name(add(storage)), os.stat, ns / 10**9 + step * 0.9
+    path, stat, now = storage.path / file_name(add(storage)), os.stat, ns / 10**9 + step * 0.9
     text = path.read_bytes()
     path.with_name(file_name(OLD)).write_bytes(b"half a back")
     monkeypatch.setattr(os, "stat", lambda *a, **o: standing_still(stat(*a, **o), ns))
@@ -175,8 +175,8 @@ def test_a_stamp_is_trusted_once_it_was_first_seen_longer_ago_than_the_clocks_st
     storage, monkeypatch, ns, step
 ):
     """Its times stand still: what changes in the directory leaves its stamp as it was."""
-    ids, still, now = [add(storage)], os.stat(storage.directory), 1000.0
-    fstat, reader = os.fstat, Heads(Directory(storage.directory))
+    ids, still, now = [add(storage)], os.stat(storage.path), 1000.0
+    fstat, reader = os.fstat, Heads(Directory(storage.path))
 
     def stopped(descriptor):
         status = fstat(descriptor)
@@ -187,7 +187,7 @@ def test_a_stamp_is_trusted_once_it_was_first_seen_longer_ago_than_the_clocks_st
     for number in range(3):
         assert reader.ids() == ids
         ids.insert(number, f"2020-01-01T00-00-0{number}")
-        (storage.directory / file_name(ids[number])).touch()
+        (storage.path / file_name(ids[number])).touch()
         now += step / 3
         assert reader.ids() == ids
     now += step / 3

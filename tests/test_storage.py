@@ -27,7 +27,7 @@ def storage(tmp_path: Path) -> Storage:
     storage = Storage(tmp_path / "parent" / "data")
     storage.prepare()
     yield storage
-    assert strays_in(storage.directory) == []
+    assert strays_in(storage.path) == []
 
 
 def add(storage: Storage, key: str | None = None, body: bytes = b"{}") -> str:
@@ -49,7 +49,7 @@ def ahead(hours: int) -> str:
 )
 def test_ids_follow_the_newest_file_whatever_became_of_their_record(storage, record, restarted):
     """A power cut may take the record back to before the files, and the clock with it."""
-    path, last_id = storage.directory / file_name(add(storage)), storage.directory / ".last-id"
+    path, last_id = storage.path / file_name(add(storage)), storage.path / ".last-id"
     path.rename(path.with_name(file_name(ahead(5))))
     last_id.unlink() if record is None else last_id.write_text(record, "latin-1")
     if restarted or record == "2020-01-01T00-00-00":
@@ -63,13 +63,13 @@ def test_ids_follow_the_newest_file_whatever_became_of_their_record(storage, rec
 def test_a_name_that_is_taken_is_never_overwritten(storage, key):
     """As when files were copied in that this directory's servers know nothing of."""
     last = ahead(5)
-    (storage.directory / ".last-id").write_text(f"{last}\n")
+    (storage.path / ".last-id").write_text(f"{last}\n")
     for n in range(1, 500):
-        (storage.directory / file_name(f"{last}-{n:04}")).write_bytes(b"someone else's")
-    before = backups_in(storage.directory)
+        (storage.path / file_name(f"{last}-{n:04}")).write_bytes(b"someone else's")
+    before = backups_in(storage.path)
     backup_id = add(storage, key, b'{"atoms":["mine"]}')
     assert backup_id == f"{last}-0500"
-    after = backups_in(storage.directory)
+    after = backups_in(storage.path)
     text = after.pop(file_name(backup_id))
     assert (after, json.loads(text)["data"]["atoms"]) == (before, ["mine"])
     assert key is None or storage.find(key).id == backup_id
@@ -90,10 +90,10 @@ def test_an_id_costs_no_look_at_the_directory(storage, monkeypatch):
 )
 def test_a_key_that_leads_to_no_backup_is_free(storage, target):
     """As when its owner died before its backup got its name."""
-    (storage.directory.parent / "secret").write_text("{}")
+    (storage.path.parent / "secret").write_text("{}")
     other = add(storage, OTHER_KEY)
     target = f"../{file_name(other)}" if target == "another's" else target
-    (storage.directory / ".keys" / KEY).symlink_to(target)
+    (storage.path / ".keys" / KEY).symlink_to(target)
     assert storage.find(KEY) is None
     assert other != add(storage, KEY) == add(storage, KEY) == storage.find(KEY).id
 
@@ -109,13 +109,13 @@ def test_a_key_that_leads_to_no_backup_is_free(storage, target):
     ],
 )
 def test_what_is_in_the_way_is_named_and_left_alone(storage, place, make):
-    way = storage.directory / place
+    way = storage.path / place
     way.parent.mkdir(exist_ok=True)
     make(way)
     before = way.lstat()
     with pytest.raises(OSError, match=place):
         add(storage, KEY)
-    assert (way.lstat(), backups_in(storage.directory)) == (before, {})
+    assert (way.lstat(), backups_in(storage.path)) == (before, {})
 
 
 # --- readers, and many at once --------------------------------------------------------------------
@@ -137,8 +137,8 @@ def store(directory: Path, number: int) -> list[tuple]:
 
 def test_ids_are_unique_and_in_order_and_a_key_is_stored_once_across_threads_and_processes(storage):
     with PROCESSES.Pool(2) as pool, ThreadPoolExecutor(3) as threads:
-        others = pool.starmap_async(store, [(storage.directory, number) for number in range(2)])
-        attempts = [*threads.map(store, [storage.directory] * 3, range(2, 5)), *others.get(60)]
+        others = pool.starmap_async(store, [(storage.path, number) for number in range(2)])
+        attempts = [*threads.map(store, [storage.path] * 3, range(2, 5)), *others.get(60)]
     for key, *same in zip(KEYS, *attempts, strict=True):
         assert sum(is_new for *_, is_new in same) == (1 if key else 5)
         assert len({backup_id for backup_id, *_ in same}) == (1 if key else 5)
@@ -147,18 +147,18 @@ def test_ids_are_unique_and_in_order_and_a_key_is_stored_once_across_threads_and
         assert ids == sorted(ids)
     uploads = [upload for upload in itertools.chain(*attempts) if upload[-1]]
     atoms = {file_name(backup_id): [atom] for backup_id, atom, _ in uploads}
-    files = backups_in(storage.directory)
+    files = backups_in(storage.path)
     assert {name: json.loads(text)["data"]["atoms"] for name, text in files.items()} == atoms
     assert len(uploads) == len(files)
 
 
 def test_a_reader_sees_all_of_a_backup_or_nothing_while_others_are_stored_and_deleted(storage):
-    reader, seen = Storage(storage.directory), set()
+    reader, seen = Storage(storage.path), set()
     body = b'{"atoms":["%s"],"snapshots":[1]}' % (b"x" * 1_000_000)
     with ThreadPoolExecutor(2) as pool:
         uploads = [pool.submit(add, storage, None, body) for _ in range(12)]
         while not all(upload.done() for upload in uploads):
-            for text in backups_in(storage.directory).values():
+            for text in backups_in(storage.path).values():
                 assert json.loads(text)["data"]["snapshots"] == [1]
             for entry in reader.page(None, None)[0]:
                 listed = json.loads(entry)
@@ -190,6 +190,6 @@ def test_the_lock_is_free_while_a_document_is_synced(storage, monkeypatch):
 
 def test_files_and_directories_are_the_servers_users_alone(storage):
     add(storage, KEY)
-    paths = [storage.directory.parent, storage.directory, *storage.directory.iterdir()]
+    paths = [storage.path.parent, storage.path, *storage.path.iterdir()]
     assert {path.stat().st_mode & 0o777 for path in paths if path.is_dir()} == {0o700}
     assert {path.stat().st_mode & 0o777 for path in paths if path.is_file()} == {0o600}

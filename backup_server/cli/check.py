@@ -85,7 +85,7 @@ def _problems(
 
 def _days_of_room(stored: Survey, now: datetime) -> int | None:
     """Return for how many days the disk has room; None where it does not say what is free."""
-    disk = os.statvfs(stored.storage.directory)
+    disk = os.statvfs(stored.storage.path)
     if not stored.backups or not disk.f_blocks:
         return None
     month = timedelta(days=30)

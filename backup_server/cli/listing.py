@@ -43,5 +43,5 @@ def verify() -> int:
         say(f"{ids.file_name(backup_id)}: {damage}")
     number = len(stored.backups) + len(stored.damaged)
     # The directory is named, since nothing is damaged in a wrong one, too.
-    say(f"{number} backups in {stored.storage.directory}, {len(stored.damaged)} damaged.")
+    say(f"{number} backups in {stored.storage.path}, {len(stored.damaged)} damaged.")
     return int(bool(stored.damaged))

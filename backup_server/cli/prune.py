@@ -57,7 +57,7 @@ def prune(
             why = ", ".join(reasons[backup.id])
             say(f"keep    {backup.id}  {why}" if why else f"delete  {backup.id}  {backup.size:,}")
     doomed = [backup for backup in backups if not reasons[backup.id]]
-    plan = f"{len(doomed)} of {len(backups) + len(damaged)} backups in {storage.directory}"
+    plan = f"{len(doomed)} of {len(backups) + len(damaged)} backups in {storage.path}"
     plan += f", {sum(backup.size for backup in doomed):,} bytes"
     if yes:
         for backup in doomed:

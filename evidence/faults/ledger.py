@@ -102,17 +102,6 @@ class Ledger:
                 self.counts["changes"] += bool(upload.base)
                 self.newest = max(self.newest, backup_id)
 
-    def settle(self, listed: Collection[str]) -> None:
-        """Compare the ids with a listing; a deletion that got no answer may go either way."""
-        for upload in self.uploads.values():
-            if upload.state in ("stored", "deleting"):
-                if upload.state == "stored" and upload.id not in listed:
-                    self.complain("lost", upload.id)
-                upload.state = "stored" if upload.id in listed else "deleted"
-        for backup_id in self.deleted & set(listed):
-            self.complain("risen", backup_id)
-        self.deleted |= {one.id for one in self.uploads.values() if one.state == "deleted"}
-
     def check_missing(self, backup_id: str, where: str) -> None:
         if backup_id in self.there():
             self.complain("lost", f"{backup_id} is missing from {where}")
@@ -271,7 +260,14 @@ def inspect(servers: list[Server], ledger: Ledger, refusals: Collection[int] = (
     for server in servers:
         if server.listed() != sorted(set(listed), reverse=True):
             ledger.complain("errors", "a listing is out of order, or is not the other server's")
-    ledger.settle(listed)
+    for upload in ledger.uploads.values():
+        if upload.state == "stored" and upload.id not in listed:
+            ledger.complain("lost", upload.id)
+        if upload.state in ("stored", "deleting"):  # without an answer it may go either way
+            upload.state = "stored" if upload.id in listed else "deleted"
+    for backup_id in ledger.deleted & {*listed}:
+        ledger.complain("risen", backup_id)
+    ledger.deleted |= {one.id for one in ledger.uploads.values() if one.state == "deleted"}
     for backup_id in listed:
         upload = ledger.check(backup_id, client.answer("GET", f"/api/backup/{backup_id}")[1])
         if upload and upload.state == "refused":

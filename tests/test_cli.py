@@ -148,11 +148,8 @@ def test_what_they_cannot_start_with_is_named_in_one_line(directory, monkeypatch
     fails(f"DATA_DIR is '{typo}': there is no such directory.", typo)
     assert not typo.exists()
     fails("PORT is 'http': give a port from 1 to 65535", directory, PORT="http")
-
-    def fail(path, *rest):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(os, "open", fail)
+    denied = PermissionError(errno.EACCES, "Permission denied", str(directory))
+    monkeypatch.setattr(os, "open", Mock(side_effect=denied))
     fails(f"The storage failed: {directory}: Permission denied.", directory)
 
 

@@ -28,10 +28,9 @@ def decide(
 ) -> dict[str, list[str]]:
     """Return the reasons to keep each backup, by id: without a reason it is to be deleted.
 
-    ``backups`` come oldest first. ``rules`` gives N for some of RULES; without rules all are kept.
-    ``zone`` is where days begin, None the system's. Always kept are the newest backup of a series,
-    the last one before a loss, and one of unknown time. Of the series ``ended`` are kept only those
-    before a loss in another series.
+    ``backups`` come oldest first; ``rules`` gives N for some of RULES; ``zone`` is where days
+    begin, None the system's. Always kept are the newest backup of a series, the last one before a
+    loss, and one of unknown time. Of the series ``ended`` only those before another's loss are.
     """
     reasons: dict[str, list[str]] = {backup.id: [] for backup in backups}
     for device_id, series in series_of(backups).items():
@@ -39,9 +38,7 @@ def decide(
             continue
         reasons[series[-1].id].append("newest")
         for backup in series:
-            if not rules:
-                reasons[backup.id].append("no rule")
-            elif backup.made is None:
+            if backup.made is None:
                 reasons[backup.id].append("of unknown time")
         for rule, number in rules.items():
             for backup, reason in _kept(rule, number, series[::-1], zone):

@@ -47,7 +47,8 @@ def prune(
     known = {device_id or NO_DEVICE: device_id for device_id in names}
     if unknown := set(forget_series) - known.keys():
         raise click.UsageError(f"There is no series '{min(unknown)}', only: {', '.join(known)}.")
-    reasons = decide(backups, rules, timezone, [known[text] for text in forget_series])
+    ended = [known[text] for text in forget_series]
+    reasons = decide(backups, rules or {"last": len(backups)}, timezone, ended)
     for backup_id in damaged:
         say(f"keep    {backup_id}  damaged")
     for device_id, series in series_of(backups).items():

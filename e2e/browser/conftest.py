@@ -24,11 +24,11 @@ def build_site(root):
     """Build into this directory what nginx serves: the page, and two applications."""
     if not (PORTFOLIO / "node_modules").exists():
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=PORTFOLIO, check=True)
-    build = ["npx", "--no-install", "vite", "build", "--logLevel", "warn", "--emptyOutDir"]
-    subprocess.run([*build, "--outDir", str(root)], cwd=PORTFOLIO, check=True)
+    vite = PORTFOLIO / "node_modules" / ".bin" / "vite"
+    build = [vite, "build", "--logLevel", "warn", "--emptyOutDir"]
+    subprocess.run([*build, "--outDir", root], cwd=PORTFOLIO, check=True)
     for name in ("host", "application"):
-        source = str(Path(__file__).parent / name)
-        own = [source, "--base", "./", "--outDir", str(root / name)]
+        own = [Path(__file__).parent / name, "--base", "./", "--outDir", root / name]
         subprocess.run([*build, *own], cwd=PORTFOLIO, check=True)
     return root
 
@@ -87,11 +87,7 @@ def context(browser, wire):
 @pytest.fixture
 def open_tab(context, wire, server):
     """``open_tab(token=…)``: a tab of the host application that backs up by itself, ready."""
-
-    def open_tab(auto=True, token=None):
-        return open_host(context, wire, server, auto, token)
-
-    return open_tab
+    return lambda auto=True, token=None: open_host(context, wire, server, auto, token)
 
 
 @pytest.fixture

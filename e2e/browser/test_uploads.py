@@ -32,7 +32,7 @@ def test_what_failed_is_tried_again_under_one_key(open_tab, wire):
 
 def test_an_attempt_is_given_up_for_standing_still_and_not_for_being_slow(open_tab, wire, server):
     tab = open_tab(auto=False)
-    tab.evaluate("host.client.configure({ timeoutMs: 500 })")
+    tab.evaluate("host.client.configure({ timeoutMs: 1000 })")
     tab.put_atom("small")
     wire.gate.clear()
     tab.start_backup()
@@ -40,7 +40,7 @@ def test_an_attempt_is_given_up_for_standing_still_and_not_for_being_slow(open_t
     wire.gate.set()
     tab.evaluate("window.receipt")
     tab.put_atom("large", 500_000)
-    wire.upload_rate = 300_000
+    wire.upload_rate = 200_000
     tab.back_up()
     assert len(wire.uploads) == 3
     assert len(server.listed()) == 2

@@ -205,7 +205,8 @@ def test_a_backup_is_made_also_after_the_clock_was_set_back(open_tab, server):
     tab.evaluate("window.now = Date.now; Date.now = () => now() + 86_400_000")
     server.request("DELETE", f"/api/backup/{tab.back_up()['id']}")
     tab.evaluate("Date.now = now")
-    assert server.listed() == [tab.back_up()["id"]]
+    receipt = tab.back_up()
+    assert server.listed() == [receipt["id"]]
 
 
 def test_text_arrives_as_it_was_and_voice_notes_without_their_audio(open_tab, server):

@@ -45,6 +45,7 @@ export class Schedule {
   /** @type {string | undefined} the key of what left since the page was last visible */
   #left;
   #arrived = false;
+  #scannedAt = performance.now(); // when the stores and the server were last asked
 
   /** @param {Client} client */
   constructor(client) {
@@ -105,6 +106,7 @@ export class Schedule {
    * @returns {Promise<Receipt | null>} @throws {import('./errors.js').BackupError}
    */
   async perform(task) {
+    if (task.scan) this.#scannedAt = performance.now();
     try {
       if (!task.send && Date.now() < this.#restUntil) return null;
       return await this.client.uploads.run(task);
@@ -154,7 +156,8 @@ export class Schedule {
 
   #planNext() {
     clearTimeout(this.#again);
-    const wait = this.isAway && !this.#refused ? PROBE : VERIFY;
+    const untilScan = this.#scannedAt + VERIFY - performance.now();
+    const wait = this.isAway && !this.#refused ? PROBE : untilScan;
     const again = async () => {
       if (document.visibilityState === 'hidden' || !this.client.isWatched) return;
       // Another tab may upload for long; what nobody confirms is not said to be confirmed.

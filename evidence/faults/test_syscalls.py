@@ -23,19 +23,6 @@ from typing import NamedTuple
 import pytest
 from support import Server, assert_error, backups_in, strays_in, wait_until
 
-FULL = ("ENOSPC", "EDQUOT")
-#: What a call that makes a file or a directory may fail with, then the others by their names.
-CREATING = ("EMFILE", "ENOSPC", "EIO")
-ERRORS = {
-    "openat": ("EMFILE", "EIO"),
-    "write": ("ENOSPC", "EDQUOT", "EIO"),
-    "pwrite64": ("ENOSPC", "EIO"),
-    "fsync": ("ENOSPC", "EIO"),
-    "link": ("ENOSPC", "EIO"),
-    "symlink": ("ENOSPC", "EIO"),
-    "flock": ("ENOLCK",),
-    "fcntl": ("EMFILE",),
-}
 CANNOT_FAIL = {"close", "mmap", "ioctl", "lseek"}
 KEY = "0123456789abcdef"
 #: One thread does all that a request needs, so that its calls can be told by their numbers.
@@ -180,7 +167,7 @@ class Bench:
         done = self.is_done()
         if not dies and answer.status >= 400:
             conflicts = answer.status == 409 and "base=" in self.path and "/backup-" in call.text
-            assert_error(answer, 507 if fault in FULL else 409 if conflicts else 503)
+            assert_error(answer, 409 if conflicts else 507 if fault == "ENOSPC" else 503)
             assert not done or self.may_be_repeated
         else:
             assert done or dies
@@ -216,9 +203,7 @@ def test_a_call_that_fails_is_an_answer_and_a_kill_at_any_leaves_all_or_nothing(
             continue
         # The short form takes the first call of each name, and what is synced.
         if amount.long or (name in SHORT and (call.nth == 1 or call.name == "fsync")):
-            creates = re.search("O_CREAT|O_TMPFILE", call.text)
-            errors = CREATING if creates else ERRORS.get(call.name.removesuffix("at"), ("EIO",))
-            chosen = [*(errors if amount.long else errors[-1:]), "SIGKILL"]
+            chosen = ("ENOSPC", "EIO", "SIGKILL") if amount.long else ("EIO", "SIGKILL")
             faults += [(call, fault) for fault in chosen]
     for call, fault in faults:
         with subtests.test(f"{fault} at {call}"), bench() as one:

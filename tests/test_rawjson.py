@@ -1,5 +1,7 @@
 """JSON text into byte slices. That they are the right ones is shown with uploads and changes."""
 
+import tracemalloc
+
 import pytest
 
 from backup_server import rawjson
@@ -44,10 +46,21 @@ MILLION = 1_000_000
         (OF_NUMBERS, 1200, None),  # as many commas, in other items than objects
     ],
 )
-def test_items_are_counted_or_refused_before_they_take_memory(items, times, count):
+def test_items_are_counted_up_to_a_limit(items, times, count):
     array = b"[%s]" % b",".join([items] * times)
     if count:
         assert rawjson.count("x", array, MILLION) == count
     else:
         with pytest.raises(InvalidBackup, match="The member x has more than 1000000 items"):
             rawjson.count("x", array, MILLION)
+
+
+@pytest.mark.parametrize("item", [b"{}", b"0"])
+def test_too_many_items_are_refused_before_they_take_memory(item):
+    array = b"[%s]" % b",".join([item] * MILLION)
+    tracemalloc.start()
+    with pytest.raises(InvalidBackup, match="more than 10 items"):
+        rawjson.count("x", array, 10)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000

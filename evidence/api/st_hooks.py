@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import secrets
 from typing import Any
 
@@ -24,6 +25,13 @@ def as_gzip(context: Any, value: Any) -> bytes:
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """Give every upload a key of its own: with a key that is known the body is not looked at."""
-    if len(str((case.query or {}).get("key", ""))) >= 16:
-        case.query["key"] = secrets.token_hex(16)
+    """Give every upload a key of its own, and a whole one no base; leave what has a wrong form.
+
+    With a key that is known the body is not looked at.
+    """
+    query, body = case.query or {}, case.body if isinstance(case.body, dict) else {}
+    if re.fullmatch("[A-Za-z0-9_-]{16,128}", str(query.get("key"))):
+        query["key"] = secrets.token_hex(16)
+    is_whole = any(isinstance(value, list) for value in body.values())
+    if is_whole and re.fullmatch("[0-9TZa-z-]{19,}", str(query.get("base"))):
+        del query["base"]

@@ -159,6 +159,13 @@ def test_what_a_page_without_the_client_writes_is_not_called_backed_up(tab, wire
     tab.show()
     tab.assert_backed_up()
     assert "seen on return" in tab.titles()
+    bare.evaluate(write, "seen while it is edited")
+    for _ in range(6):  # each upload plans what comes next
+        tab.put_atom("a1", 20_000)
+        tab.clock.run_for(6_000)
+        tab.wait_for_status(unsyncedCount=0)
+        tab.clock.run_for(54_000)
+    assert "seen while it is edited" in {atom["slug"] for atom in tab.newest()["data"]["atoms"]}
     bare.evaluate(write, "seen within five minutes")
     tab.clock.run_for(5 * MINUTE)
     tab.wait_for_status(unsyncedCount=1)

@@ -23,7 +23,7 @@ from .errors import DamagedBackup, UnknownBackup
 log = logging.getLogger("backup_server")
 
 # Errors of the process or of the whole file system; any other is one file's, which is left out.
-_OF_ALL_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN, errno.ESTALE)
+_OF_ALL_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN)
 # Neither a link that leads elsewhere, nor a directory, pipe or socket is a backup.
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EINVAL)
 
@@ -101,6 +101,8 @@ class Heads:
         except OSError as error:
             if error.errno in _OF_ALL_FILES:
                 raise
+            if error.errno == errno.ESTALE:  # another host has deleted it (NFS, GlusterFS)
+                os.stat(".", dir_fd=self._directory.descriptor)  # raises where all are stale
             log.error("%s is left out: %s", name, error)
             return b""
         except DamagedBackup as error:

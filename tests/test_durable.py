@@ -136,7 +136,7 @@ def test_a_call_that_fails_is_an_error_and_leaves_nothing_behind(
             assert len(new) <= (operation == "keyed upload" and name in ("open", "fsync", "stat"))
         elif changes:
             assert new == {file_name(result[0].id)}
-        elif operation == "listing" and code in (EMFILE, ESTALE):
+        elif operation == "listing" and code == EMFILE:
             assert len(result[0]) == 2, "a shorter list"
         if operation != "deletion":
             again = operate(storage, old)
@@ -145,6 +145,24 @@ def test_a_call_that_fails_is_an_error_and_leaves_nothing_behind(
             assert is_new is not bool(operation == "keyed upload" and new)
             assert Storage(storage.path).heads.ids()[-1] == receipt.id
     assert nth > 1 or operation != "keyed upload" or name == "listdir", "there is no such call"
+
+
+def test_a_listing_leaves_out_what_another_host_deletes_but_not_all_of_a_stale_directory(
+    storage, monkeypatch
+):
+    stat = os.stat
+    gone = {file_name(storage.heads.ids()[0])}
+
+    def stale(path, *arguments, **options):
+        if path in gone:
+            raise OSError(ESTALE, os.strerror(ESTALE), path)
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", stale)
+    assert len(storage.page(None, None)[0]) == 1
+    gone.add(".")
+    with pytest.raises(OSError, match="Stale"):
+        storage.heads.entry(storage.heads.ids()[0])
 
 
 # --- another directory in its place ---------------------------------------------------------------

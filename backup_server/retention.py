@@ -6,7 +6,6 @@ keeps the oldest, too.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import tzinfo
 
 from .series import Backup, losses, series_of
 
@@ -23,14 +22,13 @@ RULES = {
 def decide(
     backups: Sequence[Backup],
     rules: Mapping[str, int],
-    zone: tzinfo | None,
     ended: Collection[str | None] = (),
 ) -> dict[str, list[str]]:
     """Return the reasons to keep each backup, by id: without a reason it is to be deleted.
 
-    ``backups`` come oldest first; ``rules`` gives N for some of RULES; ``zone`` is where days
-    begin, None the system's. Always kept are the newest backup of a series, the last one before a
-    loss, and one of unknown time. Of the series ``ended`` only those before another's loss are.
+    ``backups`` come oldest first; ``rules`` gives N for some of RULES. Days are those of the
+    system's time zone. Always kept are the newest backup of a series, the last one before a loss,
+    and one of unknown time. Of the series ``ended`` only those before another's loss are.
     """
     reasons: dict[str, list[str]] = {backup.id: [] for backup in backups}
     for device_id, series in series_of(backups).items():
@@ -41,7 +39,7 @@ def decide(
             if backup.made is None:
                 reasons[backup.id].append("of unknown time")
         for rule, number in rules.items():
-            for backup, reason in _kept(rule, number, series[::-1], zone):
+            for backup, reason in _kept(rule, number, series[::-1]):
                 if reason not in reasons[backup.id]:
                     reasons[backup.id].append(reason)
     for loss in losses(backups):
@@ -53,9 +51,7 @@ def decide(
     return reasons
 
 
-def _kept(
-    rule: str, number: int, newest_first: list[Backup], zone: tzinfo | None
-) -> Iterator[tuple[Backup, str]]:
+def _kept(rule: str, number: int, newest_first: list[Backup]) -> Iterator[tuple[Backup, str]]:
     """Yield what one rule keeps of a series, each with the reason."""
     _, form = RULES[rule]
     newest: dict[str, Backup] = {}  # of each period
@@ -63,7 +59,7 @@ def _kept(
         if form is None:
             newest[backup.id] = backup
         elif backup.made:
-            newest.setdefault(backup.made.astimezone(zone).strftime(form), backup)
+            newest.setdefault(backup.made.astimezone().strftime(form), backup)
     for backup in list(newest.values())[:number]:
         yield backup, rule
     if len(newest) < number:

@@ -12,7 +12,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from commands import environ, run, write_backup
+from commands import environ, run, time_zone, write_backup
 from support import ROOT, Server, backups_in, wait_until
 
 from backup_server.retention import decide
@@ -166,6 +166,7 @@ def test_prune_keeps_what_restic_forget_keeps(tmp_path):
         flags = [f"--keep-{rule}={number}" for rule, number in rules.items()]
         hosts = json.loads(restic("forget", "--dry-run", "--json", *flags))
         kept = {datetime.fromisoformat(one["time"]) for host in hosts for one in host["keep"]}
-        reasons = decide(backups, rules, zone)
+        with time_zone(zone.key):
+            reasons = decide(backups, rules)
         assert {backup.made for backup in backups if reasons[backup.id]} == kept, rules
         assert len(hosts) == 2

@@ -2,10 +2,13 @@
 
 import json
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 from support import SETTINGS, inherited_environ, written
 
@@ -28,6 +31,16 @@ def run(directory: Path, *arguments: str, **settings: str) -> Result:
     """Run a command on a directory, in this process; ``settings`` go into its environment."""
     given = dict.fromkeys(SETTINGS) | {"DATA_DIR": str(directory)} | settings
     return CliRunner(env=given, catch_exceptions=False).invoke(main, arguments)
+
+
+@contextmanager
+def time_zone(name: str) -> Iterator[None]:
+    """Make a time zone the system's for the length of the block."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", name)
+        time.tzset()
+        yield
+    time.tzset()
 
 
 def write_backup(

@@ -1,11 +1,10 @@
 """prune: what it shows, what it deletes, and what it never does (its rules: test_retention.py)."""
 
 import os
-import subprocess
 from datetime import UTC, datetime
 
 import pytest
-from commands import LAPTOP, MODULE, PHONE, environ, flip, run, write_backup
+from commands import LAPTOP, PHONE, flip, run, time_zone, write_backup
 from support import backups_in
 
 OF_NONE, OF_LAPTOP = "2026-02-28T12-00-00", "2026-03-01T12-00-00"
@@ -21,7 +20,8 @@ def directory(tmp_path):
     for day in range(2, 6):
         for hour in (12, 15):
             write_backup(tmp_path / "data", datetime(2026, 3, day, hour, tzinfo=UTC), **PHONE)
-    return tmp_path / "data"
+    with time_zone("UTC"):
+        yield tmp_path / "data"
 
 
 def left(directory) -> list[str]:
@@ -31,7 +31,7 @@ def left(directory) -> list[str]:
 
 def test_it_shows_what_it_would_do_for_each_device_and_with_yes_does_that_and_no_more(directory):
     before = backups_in(directory)
-    rules = ["--keep-daily", "2", "--keep-last", "1", "--timezone", "UTC"]
+    rules = ["--keep-daily", "2", "--keep-last", "1"]
     shown = run(directory, "prune", *rules)
     assert (shown.exit_code, shown.stderr) == (0, "")
     assert backups_in(directory) == before
@@ -67,17 +67,12 @@ def test_a_damaged_backup_is_kept_and_takes_no_good_ones_place(directory):
     assert "Deleted 6 of 10 backups" in ended.stdout
 
 
-ZURICH = "Europe/Zurich"
-DAYS = [("UTC", f"--timezone {ZURICH}", 2), (ZURICH, "--timezone UTC", 1), (ZURICH, "", 2)]
-
-
-@pytest.mark.parametrize(("system", "asked", "number"), DAYS)
-def test_days_are_those_of_the_zone_that_is_named_or_the_systems(tmp_path, system, asked, number):
+@pytest.mark.parametrize(("zone", "number"), [("UTC", 1), ("Europe/Zurich", 2)])
+def test_days_are_those_of_the_systems_time_zone(tmp_path, zone, number):
     for hour in (21, 22):
         write_backup(tmp_path, datetime(2026, 7, 1, hour, 30, tzinfo=UTC))
-    command = [*MODULE, "prune", "--keep-daily=2", *asked.split()]
-    shown = subprocess.check_output(command, env=environ(tmp_path, TZ=system), text=True)
-    assert shown.count("daily") == number
+    with time_zone(zone):
+        assert run(tmp_path, "prune", "--keep-daily=2").stdout.count("daily") == number
 
 
 def test_a_series_that_is_forgotten_goes_whole_and_without_rules_no_other(directory):

@@ -3,13 +3,14 @@
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from commands import time_zone
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backup_server.retention import RULES, decide
 from backup_server.series import Backup, losses
 
-ZONES = [None, UTC, ZoneInfo("Europe/Zurich"), ZoneInfo("Pacific/Kiritimati")]
+ZONES = ["UTC", "Europe/Zurich", "Pacific/Kiritimati"]
 START = datetime(2024, 12, 1, tzinfo=UTC)
 DEVICES = [None, "phone", "laptop"]
 PERIODS = {
@@ -37,8 +38,9 @@ def daily(days: range, device: str | None = None, **counts: int) -> list[Backup]
     return [backup(START + timedelta(days=day), device, **counts) for day in days]
 
 
-def kept(backups, rules, zone=UTC, ended=()) -> dict[str, list[str]]:
-    return {one: why for one, why in decide(backups, rules, zone, ended).items() if why}
+def kept(backups, rules, ended=(), zone="UTC") -> dict[str, list[str]]:
+    with time_zone(zone):
+        return {one: why for one, why in decide(backups, rules, ended).items() if why}
 
 
 def keeps_plainly(made: list[datetime], rules: dict[str, int], zone) -> set[datetime]:
@@ -61,8 +63,8 @@ def test_each_rule_keeps_the_newest_of_each_of_its_last_periods_for_each_device(
     expected = set()
     for device in DEVICES:
         series = [one.made for one in backups if one.device_id == device]
-        expected |= keeps_plainly(series, rules, zone)
-    reasons = kept(backups, rules, zone)
+        expected |= keeps_plainly(series, rules, ZoneInfo(zone))
+    reasons = kept(backups, rules, zone=zone)
     assert {one.made for one in backups if one.id in reasons} == expected
 
 

@@ -5,7 +5,6 @@ Only ``serve`` makes a directory. Results go to stdout. An error is one line on 
 
 import signal
 import sys
-from zoneinfo import ZoneInfoNotFoundError
 
 import click
 
@@ -30,7 +29,7 @@ class _Commands(click.Group):
             sys.exit(128 + signal.SIGINT)
         except click.ClickException as error:
             message, status = error.format_message(), error.exit_code
-        except (BackupError, OSError, ZoneInfoNotFoundError) as error:
+        except (BackupError, OSError) as error:
             message, status = str(as_backup_error(error)), 2
         say(message, err=True)
         sys.stdout = sys.stderr  # or Python flushes it again at its exit, and ends with status 120

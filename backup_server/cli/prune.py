@@ -1,7 +1,6 @@
 """``prune``: shows the backups that no rule keeps, and deletes them with ``--yes``."""
 
 from contextlib import suppress
-from zoneinfo import ZoneInfo
 
 import click
 
@@ -26,14 +25,12 @@ _KEEP = [
     metavar="ID",
     help=f'Keep nothing of the device with this deviceId, or of "{NO_DEVICE}".',
 )
-@click.option("--timezone", type=ZoneInfo, metavar="ZONE", help="Where days begin  [the system's].")
 @click.option("--yes", is_flag=True, help="Delete; without it, only show what would be.")
-def prune(
-    forget_series: tuple[str, ...], timezone: ZoneInfo | None, yes: bool, **keep: int | None
-) -> int:
+def prune(forget_series: tuple[str, ...], yes: bool, **keep: int | None) -> int:
     """Delete what no rule keeps, or show what that would be.
 
     The rules are those of `restic forget`, for each device alone: what one of them keeps is kept.
+    Days are those of the system's time zone, or of TZ.
     Never deleted are the newest readable backup of a device (but with --forget-series), a damaged
     one, and the last one before a category lost half of its items or more. So every file is read
     whole first. The server may run: what it stores during this is kept. A damaged backup makes the
@@ -48,7 +45,7 @@ def prune(
     if unknown := set(forget_series) - known.keys():
         raise click.UsageError(f"There is no series '{min(unknown)}', only: {', '.join(known)}.")
     ended = [known[text] for text in forget_series]
-    reasons = decide(backups, rules or {"last": len(backups)}, timezone, ended)
+    reasons = decide(backups, rules or {"last": len(backups)}, ended)
     for backup_id in damaged:
         say(f"keep    {backup_id}  damaged")
     for device_id, series in series_of(backups).items():

@@ -19,7 +19,7 @@ def test_the_prune_service_runs_only_while_it_is_asked_for(deployment, sample):
     compose, logs = deployment.compose, ("logs", "prune")
     assert compose("ps", "--all", "--quiet", "prune") == ""
 
-    deployment.configure(PRUNE="--keep-last 2 --timezone Europe/Zurich")
+    deployment.configure(PRUNE="--keep-last 2", TZ="Europe/Zurich")
     deployment.start("prune")
     wait_until(lambda: "Deleted 3 of 5 backups" in compose(*logs), 60)
     assert deployment.listed() == kept

@@ -96,12 +96,3 @@ def test_beside_a_server_uploads_are_kept_and_deletes_are_no_error(
     ended = run(directory, "prune", "--keep-last", "1", "--yes")
     assert (ended.exit_code, ended.stderr) == (0, "")
     assert left(directory) == client.listed() == [*stored, LAST, OF_LAPTOP, OF_NONE]
-
-
-def test_a_directory_that_is_replaced_is_one_line_and_loses_nothing(directory, monkeypatch):
-    before = backups_in(directory)
-    monkeypatch.setattr(os.path, "samestat", lambda *_: False)
-    ended = run(directory, "prune", "--keep-last", "1", "--yes")
-    assert (ended.exit_code, ended.stderr.count("\n")) == (2, 1)
-    assert ended.stderr.startswith(f"{directory} is not the directory this server started with")
-    assert backups_in(directory) == before

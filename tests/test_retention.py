@@ -68,18 +68,6 @@ def test_each_rule_keeps_the_newest_of_each_of_its_last_periods_for_each_device(
     assert {one.made for one in backups if one.id in reasons} == expected
 
 
-def test_the_reasons_are_the_rules_that_keep_it():
-    rules = {"last": 1, "daily": 2, "weekly": 3, "monthly": 3, "yearly": 3}
-    assert kept(daily(range(40)), rules) == {
-        "2025-01-09T00-00-00": ["newest", "last", "daily", "weekly", "monthly", "yearly"],
-        "2025-01-08T00-00-00": ["daily"],
-        "2025-01-05T00-00-00": ["weekly"],
-        "2024-12-31T00-00-00": ["monthly", "yearly"],
-        "2024-12-29T00-00-00": ["weekly"],
-        "2024-12-01T00-00-00": ["oldest"],
-    }
-
-
 def test_the_last_one_before_a_loss_is_kept():
     _, two, three, four = backups = daily(range(4))
     two.counts, three.counts = {"atoms": 8, "snapshots": 1}, {"atoms": 4, "snapshots": 1}

@@ -7,14 +7,6 @@ import pytest
 from backup_server.settings import Settings, SettingsError
 
 
-def test_the_defaults_are_those_of_the_contract():
-    settings = Settings.from_environ({"HOME": "", "FLASK_DEBUG": "x"})  # none of its business
-    assert (settings.port, settings.host) == (3081, "127.0.0.1")
-    assert (settings.data_dir, settings.max_body_bytes) == (Path("./data"), 52_428_800)
-    assert settings.cors_origins is settings.trusted_hosts is None
-    assert settings.backup_token is settings.web_concurrency is None
-
-
 @pytest.mark.parametrize(
     ("variable", "value", "meaning"),
     [

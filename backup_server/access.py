@@ -69,7 +69,7 @@ def _refusal(settings: Settings) -> Response | None:
 
 def _trusts(settings: Settings, host: str) -> bool:
     if settings.trusted_hosts is None:
-        return _is_localhost(host) or _address(host) is not None
+        return _address(host) is not None
     return any(fnmatchcase(host, trusted) for trusted in settings.trusted_hosts)
 
 
@@ -85,7 +85,7 @@ def _allows_origin(settings: Settings, host: str) -> bool:
         return True
     if settings.cors_origins is None:
         address = _address(name)
-        return address.is_loopback if address else _is_localhost(name)
+        return address is not None and address.is_loopback
     return "*" in settings.cors_origins or origin.lower() in settings.cors_origins
 
 
@@ -108,12 +108,9 @@ def _host_name(text: str) -> str:
     return match[1].strip("[]").removesuffix(".") if match else ""
 
 
-def _is_localhost(name: str) -> bool:
-    return name == "localhost" or name.endswith(".localhost")
-
-
 def _address(name: str) -> IPv4Address | IPv6Address | None:
     try:
-        return ip_address(name)
+        # Browsers look no name under localhost up (RFC 6761, section 6.3).
+        return ip_address("::1" if name == "localhost" or name.endswith(".localhost") else name)
     except ValueError:
         return None

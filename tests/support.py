@@ -111,11 +111,10 @@ class Client(Api):
 class Remote(Api):
     """What listens on a port of this machine."""
 
-    address = "127.0.0.1"
     port: int
 
     def connect(self, timeout: float = 60) -> HTTPConnection:
-        return HTTPConnection(self.address, self.port, timeout=timeout)
+        return HTTPConnection("127.0.0.1", self.port, timeout=timeout)
 
     def _send(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Answer:
         with closing(self.connect()) as connection:
@@ -130,7 +129,6 @@ class Server(Remote):
     def __init__(self, data_dir: Path, command: list[str] | str | None = None, **environ: str):
         self.data_dir = data_dir
         self.port = free_port()
-        self.address = "::1" if environ.get("HOST") == "::" else "127.0.0.1"
         self.log_path = data_dir.with_name(f"{data_dir.name}-{self.port}.log")
         own = {"PORT": str(self.port), "DATA_DIR": str(data_dir)}
         self.environ = inherited_environ() | own | environ

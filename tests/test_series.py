@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backup_server.series import NO_DEVICE, Backup, losses, names_of, series_of, successions
+from backup_server.series import NO_DEVICE, Backup, losses, names_of, successions
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 #: deviceId and device; NEW is the laptop after its site data was cleared.
@@ -89,8 +89,3 @@ NAMES = {
 @pytest.mark.parametrize(("devices", "names"), NAMES.values(), ids=NAMES.keys())
 def test_a_series_has_the_name_of(devices, names):
     assert names_of(history(*((device, 1) for device in devices))) == names
-
-
-def test_the_series_with_the_newest_backup_comes_first():
-    first, phone, last = history((LAPTOP, 1), (PHONE, 1), (LAPTOP, 1))
-    assert list(series_of([first, phone, last]).items()) == [("l", [first, last]), ("p", [phone])]

@@ -23,8 +23,17 @@ from playwright.sync_api import Error, sync_playwright
 from support import Server
 
 MINUTE = 60_000
+#: Seconds until the status must be settled: twice the client's own pause between two questions.
+PATIENCE = 60
 SETTLED = ("backed-up", "empty", "emptied")
 STORES = {"atoms": "slug", "snapshots": "id", "voiceNotes": "id"}
+WRITE_ELSEWHERE = """(record) => new Promise((resolve) => {
+    indexedDB.open('eoe-atoms').onsuccess = ({ target: { result: own } }) => {
+        const transaction = own.transaction('atoms', 'readwrite');
+        transaction.objectStore('atoms').put(record);
+        transaction.oncomplete = () => resolve(own.close());
+    };
+})"""
 
 
 @dataclass
@@ -68,20 +77,16 @@ class Walk:
         key = self.random.randint(1, 5)
         record = {STORES[store]: key if store == "voiceNotes" else f"k{key}"}
         record["n"], length = self.random.randint(0, 3), self.random.choice([20] * 4 + [20_000])
-        page.evaluate(
-            "([store, record, length]) => host.put(store, { ...record, code: host.noise(length) })",
-            [store, record, length],
-        )
+        page.put(store, record | {"code": page.evaluate(f"host.noise({length})")})
+
+    def edit_without_the_client(self, device, page):
+        """Write through a connection of its own, which the client sees at the next return."""
+        page.evaluate(WRITE_ELSEWHERE, {"slug": "k1", "n": self.random.randint(0, 100)})
 
     def remove(self, device, page):
         store = self.random.choice([*STORES])
-        page.evaluate(
-            """async ([store, path, n]) => {
-                const all = await host.getAll(store);
-                if (all.length) await host.remove(store, all[n % all.length][path]);
-            }""",
-            [store, STORES[store], self.random.randint(0, 100)],
-        )
+        if keys := [*page.stored()[store]]:
+            page.remove(store, self.random.choice(keys))
 
     def close(self, device, page):
         self.edit(device, page)
@@ -102,10 +107,8 @@ class Walk:
 
     def restore(self, device, page):
         if ids := self.ids():
-            page.evaluate(
-                "([id, conflicts]) => host.client.restoreFromBackup(id, undefined, { conflicts })",
-                [self.random.choice(ids), self.random.choice(["keep", "replace"])],
-            )
+            conflicts = self.random.choice(["keep", "replace"])
+            page.restore(self.random.choice(ids), conflicts=conflicts)
 
     def files(self):
         """Newest first. Names of files do not sort like ids: a dot comes after a hyphen."""
@@ -141,9 +144,9 @@ class Walk:
             page.clock.run_for(MINUTE)
             self.settle(device, page)
 
-    def settle(self, device, page, seconds=30):
+    def settle(self, device, page):
         """Wait until what the page says is settled and true; never may it say more than is so."""
-        status, deadline = page.locator("sync-status"), time.monotonic() + seconds
+        status, deadline = page.locator("sync-status"), time.monotonic() + PATIENCE
         while True:
             said = status.get_attribute("data-state")
             true = self.is_safe(device, page)
@@ -171,7 +174,13 @@ class Walk:
 
 
 #: How often each thing happens.
-KINDS = {Walk.edit: 10, Walk.remove: 3, Walk.close: 4, Walk.kill: 2}
+KINDS = {
+    Walk.edit: 10,
+    Walk.edit_without_the_client: 3,
+    Walk.remove: 3,
+    Walk.close: 4,
+    Walk.kill: 2,
+}
 KINDS |= {Walk.restore: 4, Walk.second_tab: 2, Walk.delete_backup: 3, Walk.empty_server: 1}
 #: After which a state may be stored again.
 REASONS = (Walk.restore, Walk.delete_backup, Walk.empty_server)

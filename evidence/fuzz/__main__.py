@@ -1,17 +1,12 @@
-"""Let libFuzzer look for an input that one of the checks fails on, after all of ``fuzz/corpus/``.
+"""Let libFuzzer look for an input that a check fails on, beginning with ``fuzz/corpus/``.
 
-``python -m fuzz uploads --seconds 3600``, in ``evidence/``; the test starts it for every target:
-
-- uploads: bodies of ``POST /api/backup``;
-- changes: a stored backup, a NUL, and the body of ``POST /api/backup?base=`` for it;
-- files: files of any contents in the storage directory.
-
-It is guided by the coverage of ``backup_server`` (atheris). A check returns nothing; an exception
-is a bug found. What is stored or refused is compared with Python's own JSON reader (``oracle.py``
-in ``tests/``). What a check fails on lies in the corpus afterwards, its name begins with found-.
+``python -m fuzz -max_total_time=3600``, in ``evidence/``, takes libFuzzer's options. Each input is
+read as the body of an upload; as a stored backup, a NUL, and the body of a change to it; and as a
+file in the storage directory. The coverage of ``backup_server`` guides it (atheris). What is stored
+or refused is compared with Python's own JSON reader (``oracle.py`` in ``tests/``). An exception is
+a bug found: its input lies in the corpus afterwards, under a name that begins with found-.
 """
 
-import argparse
 import json
 import logging
 import sys
@@ -23,13 +18,12 @@ import atheris
 with atheris.instrument_imports(include=["backup_server"]):
     import oracle
     from oracle import ID, stored
-    from support import CATEGORIES, Client
+    from support import CATEGORIES, ROOT, Client
 
     from backup_server import document, patch
-    from backup_server.document import HEAD_BYTES
     from backup_server.errors import InvalidBackup, UnusableBase
-    from backup_server.upload import check_upload
 
+CORPUS = Path(__file__).parent / "corpus"
 OTHER_ID = "2026-02-01T10-54-28"
 #: What inputs are made of, besides the corpus.
 WORDS = r"""{ } [ ] : , " \\ \u0061 \ud83d \ude00 null true 1e400 -0 1.0 "atoms": "snapshots":
@@ -37,23 +31,18 @@ WORDS = r"""{ } [ ] : , " \\ \u0061 \ud83d \ude00 null true 1e400 -0 1.0 "atoms"
     "timestamp": "version":1 "layout": "sha256": "key": "data":"""
 
 
-def expect(read, *arguments):
-    """Return what a backup's data and origin must be, or None where it must be refused."""
+def compare(text: bytes, expect, store) -> None:
+    """Check that what is stored is what the oracle expects, or that both refuse it."""
     try:
-        return read(*arguments)
+        expected = expect()
     except (ValueError, RecursionError):  # is_near_a_limit says whether it may be the latter
-        return None
-
-
-def check_upload_body(body: bytes) -> None:
-    """An upload is stored as it was sent, or refused as the contract says."""
-    expected = expect(oracle.upload, body)
+        expected = None
     try:
-        upload = check_upload(body)
-    except InvalidBackup:
-        assert expected is None or oracle.is_near_a_limit(body)
+        result = store()
+    except (InvalidBackup, UnusableBase):
+        assert expected is None or oracle.is_near_a_limit(text)
     else:
-        oracle.assert_stored(stored(upload), *expected)
+        oracle.assert_stored(result, *expected)
 
 
 def check_change(text: bytes) -> None:
@@ -63,14 +52,12 @@ def check_change(text: bytes) -> None:
         base = stored(base_body)
     except InvalidBackup:
         return
-    expected = expect(oracle.apply, change, *oracle.upload(base_body))
-    try:
-        with oracle.as_file(base) as file:
-            result = stored(patch.apply(patch.read(change), file, ID, 10**9))
-    except (InvalidBackup, UnusableBase):
-        assert expected is None or oracle.is_near_a_limit(text)
-    else:
-        oracle.assert_stored(result, *expected)
+    with oracle.as_file(base) as file:
+        compare(
+            text,
+            lambda: oracle.apply(change, *oracle.upload(base_body)),
+            lambda: stored(patch.apply(patch.read(change), file, ID, 10**9)),
+        )
 
 
 def check_file(client: Client, content: bytes) -> None:
@@ -84,7 +71,7 @@ def check_file(client: Client, content: bytes) -> None:
         return
     assert (answer.status, answer.body) == (200, content)
     assert {*listed[OTHER_ID]["counts"]} == {*CATEGORIES}
-    own = content.startswith(b'{"id":"') and b'\n"data":' in content[:HEAD_BYTES]
+    own = content.startswith(b'{"id":"') and b'\n"data":' in content[: document.HEAD_BYTES]
     with oracle.as_file(content) as file:
         head = document.read(file)
     for name in CATEGORIES:
@@ -96,28 +83,24 @@ def check_file(client: Client, content: bytes) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("target", choices=["uploads", "changes", "files"])
-    parser.add_argument("--seconds", type=int, default=60)
-    options = parser.parse_args()
-    corpus = Path(__file__).parent / "corpus" / options.target
+    logging.disable()  # of damaged files there are thousands a minute
     with tempfile.TemporaryDirectory() as name:
         made, words = Path(name) / "made", Path(name) / "words"
         made.mkdir()
         words.write_text("\n".join([*map(json.dumps, WORDS.split()), r'"\x00"', r'"\xef\xbb\xbf"']))
         client = Client(Path(name) / "data")
-        good = stored(b'{"atoms":[1]}')
-        (client.data_dir / f"backup-{ID}.json").write_bytes(good)
-        logging.disable()  # of damaged files there are thousands a minute
-        check = {
-            "uploads": check_upload_body,
-            "changes": check_change,
-            "files": lambda content: check_file(client, content),
-        }[options.target]
-        libfuzzer = [sys.argv[0], str(made), str(corpus), f"-artifact_prefix={corpus}/found-"]
-        libfuzzer += [f"-max_total_time={options.seconds}", f"-dict={words}", "-verbosity=0"]
-        libfuzzer += ["-max_len=2000", "-timeout=20", "-print_final_stats=1"]
-        atheris.Setup(libfuzzer, check)
+        (client.data_dir / f"backup-{ID}.json").write_bytes(stored(b'{"atoms":[1]}'))
+
+        def check(text: bytes) -> None:
+            compare(text, lambda: oracle.upload(text), lambda: stored(text))
+            check_change(text)
+            if b"data" in text:  # without that word it is damaged, which takes long to see
+                check_file(client, text)
+
+        express = ROOT / "tests" / "samples" / "express-data"
+        libfuzzer = [*sys.argv, str(made), str(CORPUS), str(express), f"-dict={words}"]
+        libfuzzer += [f"-artifact_prefix={CORPUS}/found-", "-max_len=2000", "-timeout=20"]
+        atheris.Setup([*libfuzzer, "-verbosity=0", "-print_final_stats=1"], check)
         atheris.Fuzz()
 
 

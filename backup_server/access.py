@@ -1,8 +1,8 @@
 """Who may call: the host names this server answers to, the pages that may call it, and the token.
 
-A browser sends requests for any page, and some, such as a ``text/plain`` POST, without asking
-first. So a request is refused by what the browser says of it: ``Host`` (against a page that points
-its own name at this server), ``Origin`` and ``Sec-Fetch-Site`` (against pages of other sites).
+A browser sends some requests, such as a ``text/plain`` POST, without asking first. So a request is
+refused by what the browser says of it: ``Host`` (against a page that points its own name at this
+server), ``Origin`` and ``Sec-Fetch-Site`` (against pages of other sites).
 """
 
 import hmac

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from flask import Request
 from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import RequestTimeout, UnsupportedMediaType
 
-from .errors import BodyStalled, BodyTooLarge, InvalidBackup, UnsupportedBody
+from .errors import BodyTooLarge, InvalidBackup
 from .rawjson import Text
 
 _IN_MEMORY_BYTES = 64 * 1024
@@ -25,7 +26,7 @@ _TYPES = ("application/json", "text/plain", "application/gzip")
 def receive(request: Request, directory: Path, limit: int) -> Text:
     """Return a request's body after decompression; ``directory`` is where a large one is kept.
 
-    Raises UnsupportedBody, BodyTooLarge, BodyStalled, InvalidBackup and OSError.
+    Raises UnsupportedMediaType, BodyTooLarge, RequestTimeout, InvalidBackup and OSError.
     """
     source = _Incoming(request, limit)
     if _is_gzipped(request):
@@ -52,7 +53,7 @@ def receive(request: Request, directory: Path, limit: int) -> Text:
 
 
 class _Incoming:
-    """The body as it is sent; what goes wrong while it is read is a BackupError."""
+    """The body as it is sent; what goes wrong while it is read is no OSError."""
 
     def __init__(self, request: Request, limit: int):
         self._request, self._limit, self._received = request, limit, 0
@@ -61,7 +62,7 @@ class _Incoming:
         try:
             data = self._request.stream.read(size)
         except (TimeoutError, BlockingIOError) as error:  # the limit of Python or of the kernel
-            raise BodyStalled("The body stopped coming; send it again.") from error
+            raise RequestTimeout("The body stopped coming; send it again.") from error
         except (ParseException, OSError) as error:
             raise InvalidBackup(f"The body broke off, or its chunks are wrong: {error}.") from error
         self._received += len(data)
@@ -81,10 +82,10 @@ def _check_size(size: int, limit: int) -> None:
 def _is_gzipped(request: Request) -> bool:
     media_type = request.mimetype
     if media_type and media_type not in _TYPES:
-        raise UnsupportedBody(f"Content-Type {media_type} is not one of {', '.join(_TYPES)}.")
+        raise UnsupportedMediaType(f"Content-Type {media_type} is not one of {', '.join(_TYPES)}.")
     is_gzip = media_type == "application/gzip"
     coding = request.headers.get("Content-Encoding", "").strip().lower()
     transfer = request.headers.get("Transfer-Encoding", "chunked").strip().lower()
     if transfer != "chunked" or coding not in ("", "gzip") or (coding and is_gzip):
-        raise UnsupportedBody("Compress the body once, with gzip, or not at all.")
+        raise UnsupportedMediaType("Compress the body once, with gzip, or not at all.")
     return is_gzip or coding == "gzip"

@@ -1,8 +1,8 @@
 """The exceptions, and the one function that turns any error into JSON.
 
-The text of a BackupError is one sentence a person can act on, and is sent to the client as it
-stands. An OSError is the disk's: what a connection does is raised as a BackupError. Anything else
-that is raised is a defect: logged in full, answered in general.
+The text of a BackupError or of werkzeug's HTTPException is one sentence a person can act on, and is
+sent as it stands. An OSError is the disk's, never a connection's. Anything else that is raised is a
+defect: logged in full, answered in general.
 """
 
 import json
@@ -29,10 +29,6 @@ class UnknownBackup(BackupError, status=404):
     """No backup has this id."""
 
 
-class BodyStalled(BackupError, status=408):
-    """The client stopped within the body."""
-
-
 class UnusableBase(BackupError, status=409):
     """A change cannot be made to the backup it names; the client has to send the whole state."""
 
@@ -42,10 +38,6 @@ class UnusableBase(BackupError, status=409):
 
 class BodyTooLarge(BackupError, status=413):
     """The body is larger than allowed, measured after decompression."""
-
-
-class UnsupportedBody(BackupError, status=415):
-    """A Content-Type or Content-Encoding that is not understood."""
 
 
 class DamagedBackup(BackupError, status=500):

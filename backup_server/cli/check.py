@@ -37,8 +37,7 @@ def check(max_age: timedelta | None, lost_within: timedelta, verify: bool, as_js
     """
     stored, now = survey(whole=verify), datetime.now(UTC)
     newest = [series[-1] for series in series_of(stored.backups).values()]
-    names = names_of(stored.backups)
-    days = _days_of_room(stored, now)
+    names, days = names_of(stored.backups), _days_of_room(stored, now)
     problems = list(_problems(stored, days, max_age, now - lost_within, now))
     if as_json:
         report = {

@@ -24,8 +24,6 @@ MOST_MEMBERS = 10_000
 Text = bytes | bytearray | mmap.mmap | memoryview
 
 _CHUNK = 64 * 1024
-# An array of fewer bytes has less than a million items, 80 bytes each while they are counted.
-_FEW_ITEMS_BYTES = 2_000_000
 # RFC 8259, sections 2, 4 and 5: what stands before the first value, and between two values.
 _BEGINNING = re.compile(rb"\s*[{\[]\s*")
 _NAME = re.compile(rb'("(?:[^"\\]++|\\.)*+")\s*:\s*', re.DOTALL)
@@ -91,11 +89,10 @@ def count(name: str, value: Text, most: float = math.inf) -> int:
     """
     if value[:1] != b"[":
         raise InvalidBackup(f"The member {name} must be an array.")
+    if len(value) <= 2 * most:  # an item takes two bytes, its comma included
+        return len(read(value, _array_decoder.decode))
     too_many = InvalidBackup(f"The member {name} has more than {most} items.")
-    number = read(value, lambda array: _count(array, most, too_many))
-    if number > most:
-        raise too_many
-    return number
+    return read(value, lambda array: _count_many(array, most, too_many))
 
 
 def read(text: Text, decode: Callable[[Text], Any]) -> Any:
@@ -148,20 +145,19 @@ def _lengths_of_values(text: Text) -> list[int]:
     return [len(memoryview(value)) for value in values.values()]
 
 
-def _count(array: Text, most: float, too_many: InvalidBackup) -> int:
+def _count_many(array: Text, most: float, too_many: InvalidBackup) -> int:
     numbers = itertools.count(1)
 
     def see(_: object) -> None:
         if next(numbers) > most:
             raise too_many
 
-    if len(array) > _FEW_ITEMS_BYTES:
-        # An object whose members msgspec skips.
-        item = msgspec.defstruct("Item", [], namespace={"__post_init__": see}, gc=False)
-        try:
-            return len(msgspec.json.decode(array, type=list[item]))
-        except msgspec.ValidationError:  # they are not all objects
-            chunks = (bytes(array[at : at + _CHUNK]) for at in range(0, len(array), _CHUNK))
-            if sum(chunk.count(b",") for chunk in chunks) >= most:
-                raise too_many from None
+    # An object whose members msgspec skips.
+    item = msgspec.defstruct("Item", [], namespace={"__post_init__": see}, gc=False)
+    try:
+        return len(msgspec.json.decode(array, type=list[item]))
+    except msgspec.ValidationError:  # they are not all objects
+        chunks = (bytes(array[at : at + _CHUNK]) for at in range(0, len(array), _CHUNK))
+        if sum(chunk.count(b",") for chunk in chunks) >= most:
+            raise too_many from None
     return len(_array_decoder.decode(array))

@@ -20,8 +20,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or Settings.from_environ()
     logging.basicConfig(stream=sys.stdout, format="%(asctime)s %(message)s", level=logging.INFO)
-    storage = Storage(settings.data_dir)
     try:
+        storage = Storage(settings.data_dir)
         storage.prepare()
     except OSError as error:
         allowed = f"{error.strerror}; give a directory that can be made and read"

@@ -14,7 +14,6 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from pathlib import Path
 from weakref import finalize
 
@@ -28,34 +27,29 @@ _FILE_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class Directory:
-    """A directory that is there; opened when it is first used. Methods raise OSError."""
+    """A directory that is there. Methods raise OSError."""
 
     def __init__(self, path: Path):
         self.path = path
-
-    @cached_property
-    def descriptor(self) -> int:
-        """The open directory. While it is open, no other directory is given its inode number."""
-        descriptor = os.open(self.path, _DIRECTORY_FLAGS)
-        finalize(self, os.close, descriptor)
-        self._opened = os.fstat(descriptor)
-        return descriptor
+        # While it is open, no other directory is given its inode number.
+        self.descriptor = os.open(path, _DIRECTORY_FLAGS)
+        finalize(self, os.close, self.descriptor)
+        self._opened = os.fstat(self.descriptor)
 
     def check(self) -> None:
         """Raise Unavailable if the path leads to another directory than the one that is open."""
-        here = self.descriptor
         if not os.path.samestat(os.stat(self.path), self._opened):
             raise Unavailable(
                 f"{self.path} is not the directory this server started with, as if its disk "
                 "had been unmounted; bring that back, or restart the server."
             )
         try:
-            os.stat(".", dir_fd=here)
+            os.stat(".", dir_fd=self.descriptor)
         except OSError:  # the descriptor is stale (NFS, FUSE), or the directory is locked up
-            descriptor = os.open(self.path, _DIRECTORY_FLAGS)
-            os.dup2(descriptor, here, inheritable=False)  # other threads may be using it
-            os.close(descriptor)
-            os.stat(".", dir_fd=here)
+            with _closing(os.open(self.path, _DIRECTORY_FLAGS)) as descriptor:
+                # Other threads may be using it.
+                os.dup2(descriptor, self.descriptor, inheritable=False)
+            os.stat(".", dir_fd=self.descriptor)
 
     def names(self) -> list[str]:
         """List the directory's names, in no order."""
@@ -111,10 +105,6 @@ class Directory:
                 with suppress(OSError):  # the next sweep removes it
                     self.unlink(name)
                 os.close(descriptor)
-
-    def link(self, temporary: str, name: str) -> None:
-        """Give a temporary file its name; raise FileExistsError if another file has it."""
-        os.link(temporary, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
 
     def try_links(self) -> None:
         """Raise OSError if the file system has no hard links (FAT) or symbolic ones (CIFS)."""

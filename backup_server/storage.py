@@ -18,7 +18,7 @@ import tempfile
 import time
 from bisect import bisect_left
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -40,11 +40,12 @@ _WRITE_BYTES = 256 * 1024
 class Storage:
     """One storage directory, which other threads, processes and hosts may share.
 
-    Methods raise OSError when the disk fails or is full, and Unavailable where another directory is
-    in its place; then nothing was stored.
+    It is made if it is missing. Methods raise OSError when the disk fails or is full, and
+    Unavailable where another directory is in its place; then nothing was stored.
     """
 
     def __init__(self, path: Path):
+        durable.make_directory(path)
         self.path, self.directory = path, Directory(path)
         self.heads = Heads(self.directory)
         self._checked: float | None = None
@@ -52,11 +53,7 @@ class Storage:
         self._newest = ""
 
     def prepare(self) -> None:
-        """Make the directory if it is missing, and remove what killed servers left in it.
-
-        Raises OSError if it cannot be made or read.
-        """
-        durable.make_directory(self.path)
+        """Remove what killed servers left in the directory, and find its newest id."""
         self.directory.sweep()
         self._newest = max(self.heads.ids(), default="")
 
@@ -158,21 +155,21 @@ class Storage:
 
     def _write(self, upload: Upload, key: str | None) -> tuple[Head, bool]:
         """Write a backup and give it its name, unless one was stored with the key before."""
-        now = datetime.now(UTC)
+        now, here = datetime.now(UTC), self.directory.descriptor
         backup_id = self._next_id(now)
         head, before, after = document.render(upload, backup_id, ids.iso(now), key)
         with self.directory.temporary() as (descriptor, temporary):
             _write_document(descriptor, before, after)
             os.fsync(descriptor)
             name = ids.file_name(backup_id)
-            if key is None:
-                self.directory.link(temporary, name)
-                return head, True
-            with self.directory.lock(_LAST_ID):
-                if first := self._stored_with(key):
-                    return first, False
-                self._link_key(key, name)
-                self.directory.link(temporary, name)
+            with ExitStack() as locked:
+                if key is not None:
+                    locked.enter_context(self.directory.lock(_LAST_ID))
+                    if first := self._stored_with(key):
+                        return first, False
+                    self._link_key(key, name)
+                # Raises FileExistsError if another file has this name.
+                os.link(temporary, name, src_dir_fd=here, dst_dir_fd=here)
             return head, True
 
     def _confirm(self) -> None:

@@ -84,10 +84,7 @@ class Heads:
         return head
 
     def entry(self, backup_id: str) -> bytes:
-        """Return what a listing says of a backup, as JSON, or nothing for what is left out.
-
-        It is kept unless the file has changed just before.
-        """
+        """Return what a listing says of a backup, as JSON, or nothing for what is left out."""
         name = ids.file_name(backup_id)
         try:
             status = os.stat(name, dir_fd=self._directory.descriptor, follow_symlinks=False)
@@ -98,16 +95,14 @@ class Heads:
             entry = msgspec.json.encode(self.head(backup_id).entry())
         except (FileNotFoundError, UnknownBackup):
             return b""  # deleted since it was listed, or no file
-        except OSError as error:
-            if error.errno in _OF_ALL_FILES:
+        except (OSError, DamagedBackup) as error:
+            code = getattr(error, "errno", None)
+            if code in _OF_ALL_FILES:
                 raise
-            if error.errno == errno.ESTALE:  # another host has deleted it (NFS, GlusterFS)
+            if code == errno.ESTALE:  # another host has deleted it (NFS, GlusterFS)
                 os.stat(".", dir_fd=self._directory.descriptor)  # raises where all are stale
             log.error("%s is left out: %s", name, error)
             return b""
-        except DamagedBackup as error:
-            log.error("%s is left out: %s", name, error)
-            entry = b""
         if is_settled:
             self._entries[backup_id] = _stamp(status), entry
         return entry

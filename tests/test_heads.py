@@ -150,12 +150,11 @@ def standing_still(status: os.stat_result, ns: int) -> os.stat_result:
 
 
 @TIMES
-def test_a_file_edited_within_one_tick_is_listed_as_it_is_and_later_read_once_be_it_damaged(
+def test_a_file_edited_within_one_tick_is_listed_as_it_is_and_later_read_once(
     storage, monkeypatch, ns, step
 ):
     path, stat, now = storage.path / file_name(add(storage)), os.stat, ns / 10**9 + step * 0.9
     text = path.read_bytes()
-    path.with_name(file_name(OLD)).write_bytes(b"half a back")
     monkeypatch.setattr(os, "stat", lambda *a, **o: standing_still(stat(*a, **o), ns))
     monkeypatch.setattr(time, "time", lambda: now)
     for number in (1, 2, 3, 4):

@@ -1,8 +1,8 @@
 """Which backups there are: their ids, and what a listing says of each, cached.
 
-There is no index on the disk that could disagree with the files. The ids are listed anew when the
-directory's stamp has changed, and a file's head is read anew when the file's has. A stamp proves
-nothing until it is older than one step of the file system's clock (what git calls racy).
+The ids are listed anew when the directory's stamp has changed, and a head is read anew when its
+file's has. A stamp proves nothing until it is older than one step of the file system's clock (what
+git calls racy). There is no index on the disk that could disagree with the files.
 """
 
 import errno
@@ -24,7 +24,6 @@ log = logging.getLogger("backup_server")
 
 # Errors of the process or of the whole file system; any other is one file's, which is left out.
 _OF_ALL_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN)
-# Neither a link that leads elsewhere, nor a directory, pipe or socket is a backup.
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EINVAL)
 
 
@@ -35,7 +34,7 @@ class Heads:
         self._directory = directory
         self._listing = threading.Lock()
         self._stamp: tuple[int, ...] = ()
-        self._changes_until: float | None = None  # without a change of the stamp
+        self._listed_at = self._changes_until = 0.0  # until then the stamp proves nothing
         self._ids: list[str] = []
         self._entries: dict[str, tuple[tuple[int, ...], bytes]] = {}
 
@@ -45,19 +44,15 @@ class Heads:
             status, now = os.fstat(self._directory.descriptor), time.monotonic()
             if (stamp := _stamp(status)) != self._stamp:
                 self._stamp, self._changes_until = stamp, now + _step(status)
-            if self._changes_until is not None:
+            if self._listed_at <= self._changes_until:
                 self._ids = sorted(filter(None, map(ids.id_of, self._directory.names())))
                 known = self._entries
                 self._entries = {one: known[one] for one in self._ids if one in known}
-                if now > self._changes_until:
-                    self._changes_until = None
+                self._listed_at = now
             return self._ids
 
     def open(self, backup_id: str) -> tuple[BinaryIO, Head]:
-        """Open a backup; return its file, and its head as read from that.
-
-        Raises UnknownBackup unless there is one, whatever the id looks like, and DamagedBackup.
-        """
+        """Open a backup; return its file and head. Raises UnknownBackup and DamagedBackup."""
         file = self.open_file(backup_id)
         try:
             head = document.read(file)

@@ -1,16 +1,14 @@
 """What a stored backup looks like: rendered from an upload, and read back in parts.
 
-A stored document is two lines of JSON. The first, the head, is small: id, timestamps, counts, where
-each category lies (``layout``), a SHA-256, and where there are such, the device, the upload's key
-and the backup it was changed from (``base``). The second is ``data``, with every value byte for
-byte as the client sent it. So a listing reads heads only, and a category is cut out by offsets::
+A stored document is two lines of JSON: a small head, and ``data`` with every value byte for byte as
+the client sent it. The head may also have ``deviceId``, ``device``, the upload's ``key`` and the id
+of its ``base``. A listing reads heads only, and a category is cut out by its ``layout``::
 
     {"id":"…","timestamp":"…","clientTimestamp":"…","version":1,"counts":{…},"layout":{…},"sha256":"…",
     "data":{"atoms":[…],"compositions":[…],"snapshots":[…],"voiceNotes":[…],"configOverrides":[…]}}
 
-The SHA-256 is that of the whole file without its own 64 digits, as ``sed`` and ``sha256sum`` check
-it, too. A file in another form, of the Express server or edited by hand, is parsed whole. A
-``sha256`` of its outermost object, before ``data``, is that of the file as well.
+The SHA-256 is that of the file without its own 64 digits. A file in another form, of the Express
+server or edited by hand, is parsed whole, and may have one in its outermost object before ``data``.
 """
 
 import hashlib
@@ -23,6 +21,7 @@ import msgspec
 
 from . import rawjson
 from .errors import DamagedBackup, InvalidBackup
+from .rawjson import CHUNK
 from .upload import CATEGORIES, Excerpt, Piece, Upload
 
 #: A head always fits in this many bytes: what a client can put into it is limited.
@@ -33,9 +32,6 @@ DIGITS = 64
 LARGEST_EXPRESS = 512 * 1024 * 1024
 
 _DATA = b'\n"data":'
-# So small a document is written with one call: after each, a thread has to wait for its turn again.
-_JOINED_BYTES = 256 * 1024
-_CHUNK = 256 * 1024
 _Size = Annotated[int, msgspec.Meta(ge=0)]
 _Counts = TypedDict("_Counts", dict.fromkeys(CATEGORIES, int))
 _Layout = TypedDict("_Layout", dict.fromkeys(("data", *CATEGORIES), tuple[_Size, _Size]))
@@ -45,9 +41,9 @@ class Head(msgspec.Struct, rename="camel", omit_defaults=True):
     """What is known of a stored document without reading its data.
 
     ``timestamp`` and ``client_timestamp`` are JSON text. ``layout`` gives where ``data`` and each
-    category in it start, counted from ``data_start``, and their lengths in bytes. The digits of the
-    SHA-256 are at ``digits_at``, if there is one. ``others`` gives where the other members of
-    ``data`` start and stop in the file; None where no change can be made to a data of this form.
+    category start, counted from ``data_start``, and their lengths. The digits of the SHA-256, if it
+    has one, are at ``digits_at``. ``others`` gives where the other members of ``data`` start and
+    stop in the file; None where no change can be made to a data of this form.
     """
 
     id: str
@@ -99,8 +95,9 @@ def render(
     before = msgspec.json.encode(head)[:-1] + b',"sha256":"'
     pieces: list[Piece] = [b'",' + _DATA, *data, b"}\n"]
     head.size = len(before) + DIGITS + sum(map(len, pieces))
+    # A small one is written with one call: after each, a thread waits for its turn again.
     after = chain.from_iterable(p if isinstance(p, Excerpt) else [p] for p in pieces)
-    return head, before, iter([b"".join(after)]) if head.size <= _JOINED_BYTES else after
+    return head, before, iter([b"".join(after)]) if head.size <= CHUNK else after
 
 
 def read(file: BinaryIO) -> Head:
@@ -128,8 +125,8 @@ def check(file: BinaryIO, head: Head) -> None:
         return
     descriptor, end = file.fileno(), head.digits_at + DIGITS
     digest = hashlib.sha256(os.pread(descriptor, head.digits_at, 0))
-    for start in range(end, head.size, _CHUNK):
-        digest.update(os.pread(descriptor, _CHUNK, start))
+    for start in range(end, head.size, CHUNK):
+        digest.update(os.pread(descriptor, CHUNK, start))
     if digest.hexdigest().encode() != os.pread(descriptor, DIGITS, head.digits_at):
         raise DamagedBackup("Its bytes do not match its SHA-256.")
 

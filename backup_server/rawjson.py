@@ -20,10 +20,11 @@ from .errors import InvalidBackup
 
 #: The most members of an object; the front end sends eight.
 MOST_MEMBERS = 10_000
+#: What is read or written at once, in bytes: for more the kernel looks for memory in one piece.
+CHUNK = 256 * 1024
 
 Text = bytes | bytearray | mmap.mmap | memoryview
 
-_CHUNK = 64 * 1024
 # RFC 8259, sections 2, 4 and 5: what stands before the first value, and between two values.
 _BEGINNING = re.compile(rb"\s*[{\[]\s*")
 _NAME = re.compile(rb'("(?:[^"\\]++|\\.)*+")\s*:\s*', re.DOTALL)
@@ -48,10 +49,9 @@ class Member(NamedTuple):
 
 
 def members(text: Text) -> dict[str, Member]:
-    """Check that a text is one JSON object, and return its members.
+    """Return the members of a JSON object; of two with one name the last, as in ``JSON.parse``.
 
-    Of members with one name the last counts, as in ``JSON.parse``. Raises InvalidBackup, which
-    says what is wrong, and at which byte.
+    Raises InvalidBackup, which says what is wrong, and at which byte.
     """
     check_utf8(text)
     try:
@@ -69,10 +69,7 @@ def members(text: Text) -> dict[str, Member]:
 
 
 def items(array: Text) -> list[slice]:
-    """Return where the items of an array lie, in 200 bytes of memory for each.
-
-    Raises InvalidBackup if it is not valid, or nested too deep.
-    """
+    """Return where the items of an array lie, in 200 bytes of memory for each."""
     values = read(array, _array_decoder.decode)
     places, position = [], _BEGINNING.match(array).end()
     for value in values:
@@ -84,8 +81,7 @@ def items(array: Text) -> list[slice]:
 def count(name: str, value: Text, most: float = math.inf) -> int:
     """Count the items of a valid value, which is that of the member with this name.
 
-    Raises InvalidBackup if it is no array, or if there are more than ``most``, before they take
-    memory. Items that are not all objects may not have as many commas in them either.
+    Raises InvalidBackup if it is no array, or has more than ``most``, before they take memory.
     """
     if value[:1] != b"[":
         raise InvalidBackup(f"The member {name} must be an array.")
@@ -123,7 +119,7 @@ def check_utf8(text: Text) -> None:
     """Check the encoding, a piece at a time; raise InvalidBackup."""
     view, position = memoryview(text), 0
     while position < len(view):
-        stop = position + _CHUNK
+        stop = position + CHUNK
         try:
             _, used = codecs.utf_8_decode(view[position:stop], "strict", stop >= len(view))
         except UnicodeDecodeError as error:
@@ -156,8 +152,8 @@ def _count_many(array: Text, most: float, too_many: InvalidBackup) -> int:
     item = msgspec.defstruct("Item", [], namespace={"__post_init__": see}, gc=False)
     try:
         return len(msgspec.json.decode(array, type=list[item]))
-    except msgspec.ValidationError:  # they are not all objects
-        chunks = (bytes(array[at : at + _CHUNK]) for at in range(0, len(array), _CHUNK))
+    except msgspec.ValidationError:  # they are not all objects, and may not have as many commas
+        chunks = (bytes(array[at : at + CHUNK]) for at in range(0, len(array), CHUNK))
         if sum(chunk.count(b",") for chunk in chunks) >= most:
             raise too_many from None
     return len(_array_decoder.decode(array))

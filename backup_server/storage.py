@@ -5,8 +5,7 @@ On disk, in the directory itself:
 - ``backup-<id>.json``: one stored document each, never changed once it has this name;
 - ``.upload-<random>.tmp``: an upload that is being written;
 - ``.last-id``: the newest id given, and the lock under which ids and keys are given;
-- ``.keys/<key>``: a symbolic link to the file stored with this key. One that dangles counts for
-  nothing, so a backup's deletion forgets its key.
+- ``.keys/<key>``: a symbolic link to the file stored with this key. A deletion lets it dangle.
 
 A backup's bytes and its key are synced before it gets its name, and the directory is synced before
 the answer. The lock is held across the sync of a key, never across that of a document.
@@ -28,13 +27,10 @@ from .document import DIGITS, Head
 from .durable import Directory
 from .errors import DamagedBackup, Unavailable, UnknownBackup, UnusableBase
 from .heads import Heads
+from .rawjson import CHUNK
 from .upload import Upload
 
 _LAST_ID, _KEYS = ".last-id", ".keys"
-# What must fit: an ordinary upload, with what a copy-on-write file system sets aside for its names.
-_ROOM_BYTES = 64 * 1024
-# Not all bytes in one call: the kernel would look for as much memory in one piece, and clear it.
-_WRITE_BYTES = 256 * 1024
 
 
 class Storage:
@@ -58,10 +54,7 @@ class Storage:
         self._newest = max(self.heads.ids(), default="")
 
     def check(self) -> None:
-        """Raise unless all that an upload needs can be done now.
-
-        After a success it tries nothing for a second: anyone may ask, as often as they like.
-        """
+        """Raise unless all that an upload needs can be done now, or could a second ago."""
         self.directory.check()
         if self._checked is not None and time.monotonic() < self._checked + 1:
             return
@@ -69,14 +62,11 @@ class Storage:
         if self._checked is None:
             self.directory.try_links()
         with tempfile.TemporaryFile(dir=self.path, prefix=".upload-", suffix=".tmp") as file:
-            file.write(bytes(_ROOM_BYTES))
+            file.write(bytes(64 * 1024))  # an ordinary upload, and room for its names
         self._checked = time.monotonic()
 
     def add(self, upload: Upload, key: str | None = None) -> tuple[Head, bool]:
-        """Store an upload durably; return its head, and whether it is new.
-
-        With a key that is known already nothing is stored, and the head is the first one's.
-        """
+        """Store an upload durably, unless its key is known; return its head, and if it is new."""
         self.directory.check()
         try:
             head, is_new = self._write(upload, key)
@@ -95,8 +85,7 @@ class Storage:
     def find(self, key: str) -> Head | None:
         """Return the head of the backup stored with this key, once it is durable, or None."""
         self.directory.check()
-        head = self._stored_with(key)
-        if head is not None:
+        if head := self._stored_with(key):
             self._confirm()
         return head
 
@@ -135,10 +124,7 @@ class Storage:
     def page(
         self, limit: int | None, before: str | None, device_id: str | None = None
     ) -> tuple[list[bytes], str | None]:
-        """Return listing entries as JSON, newest first, and the id to go on before, if any.
-
-        With a ``device_id`` only the backups of that device are listed.
-        """
+        """Return listing entries as JSON, newest first, and the id to go on before, if any."""
         self.directory.check()
         all_ids, page, last = self.heads.ids(), [], None
         end = len(all_ids) if before is None else bisect_left(all_ids, before)
@@ -168,7 +154,6 @@ class Storage:
                     if first := self._stored_with(key):
                         return first, False
                     self._link_key(key, name)
-                # Raises FileExistsError if another file has this name.
                 os.link(temporary, name, src_dir_fd=here, dst_dir_fd=here)
             return head, True
 
@@ -197,11 +182,7 @@ class Storage:
         return head if head.key == key else None
 
     def _link_key(self, key: str, name: str) -> None:
-        """Let a key lead to a file, durably, before that file gets its name.
-
-        Who dies or fails between the two leaves a link that dangles, not a backup whose key is
-        forgotten and which a retry stores again.
-        """
+        """Let a key lead to a file, durably, before that file gets its name."""
         link, here = f"{_KEYS}/{key}", self.directory.descriptor
         with suppress(FileExistsError):
             os.mkdir(_KEYS, durable.DIRECTORY_MODE, dir_fd=here)
@@ -224,6 +205,6 @@ def _write_at(descriptor: int, data: bytes | memoryview, at: int) -> int:
     """Write all of these bytes at an offset; return where they end."""
     left = memoryview(data)
     while left:
-        written = os.pwrite(descriptor, left[:_WRITE_BYTES], at)
+        written = os.pwrite(descriptor, left[:CHUNK], at)
         left, at = left[written:], at + written
     return at

@@ -10,7 +10,7 @@ import msgspec
 
 from . import rawjson
 from .errors import InvalidBackup, UnusableBase
-from .rawjson import Member, Text
+from .rawjson import CHUNK, Member, Text
 
 CATEGORIES = ("atoms", "compositions", "snapshots", "voiceNotes", "configOverrides")
 #: The members that say where an upload comes from. A backup has them in its head, not in its data.
@@ -25,7 +25,6 @@ DEVICE_CHARACTERS = 100
 DEVICE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 # The beginning of a string, of more characters than are used. The whole may have millions.
 _BEGINNING = re.compile(rb'"(?:[^"\\]|\\u[0-9a-fA-F]{4}|\\.){0,400}+', re.DOTALL)
-_CHUNK = 256 * 1024
 
 
 class Excerpt(msgspec.Struct, gc=False):
@@ -39,8 +38,8 @@ class Excerpt(msgspec.Struct, gc=False):
         return self.stop - self.start
 
     def __iter__(self) -> Iterator[bytes]:
-        for start in range(self.start, self.stop, _CHUNK):
-            size = min(_CHUNK, self.stop - start)
+        for start in range(self.start, self.stop, CHUNK):
+            size = min(CHUNK, self.stop - start)
             try:
                 chunk = os.pread(self.file.fileno(), size, start)
             except OSError as error:
@@ -58,8 +57,7 @@ Origin = tuple[bytes | None, str | None, str | None]
 class Upload(NamedTuple):
     """A checked upload, or what a change has made of the stored backup whose id is ``base``.
 
-    ``categories`` has all five arrays, in order; ``others`` is the text of the other members, each
-    with a comma before it. Both are in pieces.
+    ``categories`` has all five arrays in order, ``others`` each other member after a comma.
     """
 
     categories: dict[str, list[Piece]]

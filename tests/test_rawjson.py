@@ -15,7 +15,7 @@ from backup_server.errors import InvalidBackup
         (b'{"a":NaN}', "(byte 5)"),
         *(
             (b'{"x":"' + b"a" * (at - 6) + bad + b'"}', f"not valid UTF-8 (byte {at})")
-            for at in (6, 65_535, 65_536)
+            for at in (6, 262_143, 262_144)
             for bad in (b"\xff", b"\xf0\x9f\x98")
         ),
         (b"{" + b",".join(b'"%d":0' % n for n in range(10_001)) + b"}", "more than 10000 members"),

@@ -1,9 +1,8 @@
 """One directory whose files are written durably, in an order that threads and hosts keep.
 
-The directory is opened once, and its files are named relative to that descriptor: what is mounted
-over the path later, or put in its place, is never written to. :meth:`Directory.check` compares the
-two. A new file is written under a temporary name, locked (flock) for as long as its writer lives,
-synced, and given its name by link(2), which never replaces a file. It is durable after ``sync``.
+The directory is opened once, and files are named relative to that descriptor: what is mounted over
+the path later is never written to. A new file has a temporary name, and a lock (flock) while its
+writer lives; once it is synced, link(2) gives it its name, which never replaces a file.
 """
 
 import errno
@@ -21,9 +20,8 @@ from .errors import Unavailable
 
 #: For the user of this process alone: somebody's private work.
 FILE_MODE, DIRECTORY_MODE = 0o600, 0o700
-_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Neither a link, which leads elsewhere, nor a pipe, which blocks, is a file of this directory.
-_FILE_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_FILE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class Directory:
@@ -32,7 +30,7 @@ class Directory:
     def __init__(self, path: Path):
         self.path = path
         # While it is open, no other directory is given its inode number.
-        self.descriptor = os.open(path, _DIRECTORY_FLAGS)
+        self.descriptor = os.open(path, os.O_DIRECTORY)
         finalize(self, os.close, self.descriptor)
         self._opened = os.fstat(self.descriptor)
 
@@ -46,7 +44,7 @@ class Directory:
         try:
             os.stat(".", dir_fd=self.descriptor)
         except OSError:  # the descriptor is stale (NFS, FUSE), or the directory is locked up
-            with _closing(os.open(self.path, _DIRECTORY_FLAGS)) as descriptor:
+            with _closing(os.open(self.path, os.O_DIRECTORY)) as descriptor:
                 # Other threads may be using it.
                 os.dup2(descriptor, self.descriptor, inheritable=False)
             os.stat(".", dir_fd=self.descriptor)
@@ -54,7 +52,7 @@ class Directory:
     def names(self) -> list[str]:
         """List the directory's names, in no order."""
         # Opened anew: processes that share a descriptor share the offset of its listing, too.
-        with _closing(os.open(".", _DIRECTORY_FLAGS, dir_fd=self.descriptor)) as descriptor:
+        with _closing(os.open(".", os.O_DIRECTORY, dir_fd=self.descriptor)) as descriptor:
             return os.listdir(descriptor)
 
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
@@ -74,43 +72,37 @@ class Directory:
 
     def sync(self, name: str = ".") -> None:
         """Make all names of this directory, or of one in it, durable as they are."""
-        with _closing(os.open(name, _DIRECTORY_FLAGS, dir_fd=self.descriptor)) as descriptor:
+        with _closing(os.open(name, os.O_DIRECTORY, dir_fd=self.descriptor)) as descriptor:
             os.fsync(descriptor)
 
     @contextmanager
     def lock(self, name: str) -> Iterator[int]:
-        """Hold the lock of a file, which is made if it is missing; yield its descriptor.
-
-        Orders threads, processes and hosts. Closing the file, or the holder's death, releases it.
-        """
+        """Hold a file's lock, which orders threads, processes and hosts; yield its descriptor."""
         with _closing(self.open(name, os.O_RDWR | os.O_CREAT)) as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield descriptor
 
     @contextmanager
     def temporary(self) -> Iterator[tuple[int, str]]:
-        """Make a file to write to; yield its descriptor and name, and remove the name at the end.
-
-        A sweep spares it for as long as this process lives.
-        """
+        """Make a file to write to; yield its descriptor and name, and remove that at the end."""
         while True:
-            name, flags = temporary_name(), os.O_RDWR | os.O_CREAT | os.O_EXCL
-            descriptor = os.open(name, flags, FILE_MODE, dir_fd=self.descriptor)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                if os.fstat(descriptor).st_nlink:  # else a sweep came before the lock
-                    yield descriptor, name
-                    return
-            finally:
-                with suppress(OSError):  # the next sweep removes it
-                    self.unlink(name)
-                os.close(descriptor)
+            name = f".upload-{secrets.token_hex(8)}.tmp"
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+            with _closing(os.open(name, flags, FILE_MODE, dir_fd=self.descriptor)) as descriptor:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                    if os.fstat(descriptor).st_nlink:  # else a sweep came before the lock
+                        yield descriptor, name
+                        return
+                finally:
+                    with suppress(OSError):  # the next sweep removes it
+                        self.unlink(name)
 
     def try_links(self) -> None:
         """Raise OSError if the file system has no hard links (FAT) or symbolic ones (CIFS)."""
         with self.temporary() as (_, name):
+            trial = self.path / name.replace(".tmp", "-trial.tmp")
             for kind, link in {"hard": Path.hardlink_to, "symbolic": Path.symlink_to}.items():
-                trial = self.path / temporary_name()
                 try:
                     link(trial, self.path / name)
                 except OSError as error:
@@ -139,11 +131,6 @@ def make_directory(path: Path) -> None:
     make_directory(parent)
     path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
     Directory(parent).sync()
-
-
-def temporary_name() -> str:
-    """Return a new name for a file that a sweep may remove."""
-    return f".upload-{secrets.token_hex(8)}.tmp"
 
 
 @contextmanager

@@ -30,10 +30,9 @@ def id_of(name: str) -> str | None:
 
 
 def next_id(last: str, now: datetime) -> str:
-    """Return the id for a backup made now, greater as text than every id up to ``last``.
+    """Return the id for a backup made now, greater as text than ``last``, which may be empty.
 
-    ``last`` may be empty. Where the clock stands behind it (a step back, or more than 9,999
-    backups in a second), order is kept and the id runs ahead of the clock.
+    Where the clock stands behind that, the id runs ahead of the clock.
     """
     second, counter = now.strftime(_FORMAT), last[20:] or "0"
     if second > last:

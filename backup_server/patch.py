@@ -1,11 +1,9 @@
 """What is different from a stored backup, and the whole backup that comes of it.
 
-What is untouched is copied from the base's file while the result is written, and is not parsed
-again. One changed category at a time is held in memory. The base is never mapped: a disk that fails
-under a mapping kills the process (SIGBUS).
-
-Keys are compared as Python compares what ``json.loads`` makes of them, but for booleans, which are
-no keys, and for numbers from 2^53 on, which are one key if they are written alike.
+What is untouched is copied from the base's file while the result is written. One changed category
+at a time is held in memory. The base is never mapped: a disk that fails under a mapping kills the
+process (SIGBUS). Keys are compared as Python compares what ``json.loads`` makes of them, but for
+booleans, which are none, and numbers from 2^53 on, which are one key if they are written alike.
 """
 
 import json
@@ -25,13 +23,8 @@ from .upload import CATEGORIES, ORIGIN_MEMBERS, Excerpt, Origin, Piece, Upload, 
 KEYS = dict(zip(CATEGORIES, ("slug", "id", "id", "id", "atomSlug"), strict=True))
 #: The most records of a category that are told apart in memory; more have to be uploaded whole.
 MOST_RECORDS = 250_000
-
-#: A string in quotation marks, a number as text: 1, 1.0 and 1e0 are one key, 1 and "1" are two.
-#: Never as a number, whose hash everybody can compute: 20,000 keys that were chosen to have the
-#: same hash kept a processor busy for a minute.
-Key = str
-#: What is to be done to a category: new records by key as they were sent; None deletes one.
-Edits = dict[Key, memoryview | None]
+#: New records of a category by key as they were sent; None deletes one.
+Edits = dict[str, memoryview | None]
 
 # Of a record only the texts of what may be its key, empty where it has none.
 _Keyed = msgspec.defstruct("_Keyed", [(k, msgspec.Raw, msgspec.Raw()) for k in set(KEYS.values())])
@@ -44,10 +37,7 @@ _one_at_a_time = threading.Lock()
 
 
 class Change(NamedTuple):
-    """A checked change: edits and expected counts by category, where it comes from, and the rest.
-
-    ``others`` has the text of the other members, each with its name.
-    """
+    """A checked change; ``others`` has the text of each other member by name."""
 
     categories: dict[str, Edits]
     others: dict[str, bytes]
@@ -74,9 +64,8 @@ def read(text: Text) -> Change:
 def apply(change: Change, file: BinaryIO, base: str, limit: int) -> Upload:
     """Return what a whole upload of the changed state would be.
 
-    ``file`` is that of the base, whose id is ``base``; it has to stay open until the pieces of the
-    result have been written. Raises UnusableBase if the base is damaged or the change does not fit
-    it, and BodyTooLarge if the ``data`` of the result has more than ``limit`` bytes.
+    ``file`` is that of the base, and has to stay open until the result has been written. Raises
+    UnusableBase, and BodyTooLarge if the ``data`` of the result has more than ``limit`` bytes.
     """
     try:
         with _one_at_a_time:
@@ -91,9 +80,7 @@ def apply(change: Change, file: BinaryIO, base: str, limit: int) -> Upload:
         if upload.counts[name] != count:
             raise UnusableBase(f"{name} would have {upload.counts[name]} items, not {count:.0f}")
     if sum(map(len, upload.data()[0])) > limit:
-        raise BodyTooLarge(
-            f"The changed backup is over {limit} bytes, the limit of MAX_BODY_BYTES."
-        )
+        raise BodyTooLarge(f"The changed backup is over {limit} bytes (MAX_BODY_BYTES).")
     return upload
 
 
@@ -165,7 +152,7 @@ def _read_edits(name: str, value: memoryview) -> Edits:
     return edits | dict.fromkeys(keys)
 
 
-def _by_key(name: str, array: Text, field: str) -> dict[Key, slice]:
+def _by_key(name: str, array: Text, field: str) -> dict[str, slice]:
     """Return where an array's records lie; raise InvalidBackup unless each has its own key."""
     found, view = {}, memoryview(array)
     for place in rawjson.items(array):
@@ -183,8 +170,8 @@ def _by_key(name: str, array: Text, field: str) -> dict[Key, slice]:
     return found
 
 
-def _read_key(text: memoryview) -> Key | None:
-    """Read a JSON text that is a key; None if it is neither a string nor a number."""
+def _read_key(text: memoryview) -> str | None:
+    """Read a key, as text: numbers can be chosen to have one hash; None for what is no key."""
     written = str(text, "utf-8")
     if written[:1] == '"':
         return f'"{json.loads(written)}"' if "\\" in written else written

@@ -27,7 +27,6 @@ def register(app: Flask, settings: Settings) -> None:
     app.before_request(partial(_refusal, settings))
     app.after_request(_finish_headers)
     # Any origin that gets here was allowed: flask-cors cannot compare one with the request's host.
-    # It echoes the origin, since "*" does not go together with credentials (Fetch standard, 3.3.5).
     CORS(
         app,
         supports_credentials=True,

@@ -25,8 +25,7 @@ worker_class = "gthread"
 threads = 32
 # gunicorn ends a worker that runs out of descriptors; systems give a process 1,024.
 worker_connections = 700
-# Longer than proxies keep an idle connection (60 s in nginx), or one would send a request on a
-# connection that is just being closed.
+# Longer than proxies keep idle connections (60 s in nginx), or they might send on a closing one.
 keepalive = 75
 # An upload in flight when the server is told to stop has so many seconds to end.
 graceful_timeout = 60

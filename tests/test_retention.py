@@ -68,18 +68,6 @@ def test_each_rule_keeps_the_newest_of_each_of_its_last_periods_for_each_device(
     assert {one.made for one in backups if one.id in reasons} == expected
 
 
-def test_the_last_one_before_a_loss_is_kept():
-    _, two, three, four = backups = daily(range(4))
-    two.counts, three.counts = {"atoms": 8, "snapshots": 1}, {"atoms": 4, "snapshots": 1}
-    four.counts = {"atoms": 4, "snapshots": 0}
-    reasons = kept(backups, {"last": 1})
-    assert reasons == {
-        two.id: ["before atoms fell from 8 to 4"],
-        three.id: ["before snapshots fell from 1 to 0"],
-        four.id: ["newest", "last"],
-    }
-
-
 def test_of_an_ended_series_is_kept_what_another_one_lost():
     """Site data were cleared, and the device's old series was taken for rubbish."""
     *old, new = daily(range(3), "old", atoms=41) + daily(range(4, 5), "new", atoms=0)

@@ -30,11 +30,9 @@ def prune(forget_series: tuple[str, ...], yes: bool, **keep: int | None) -> int:
     """Delete what no rule keeps, or show what that would be.
 
     The rules are those of `restic forget`, for each device alone: what one of them keeps is kept.
-    Days are those of the system's time zone, or of TZ.
-    Never deleted are the newest readable backup of a device (but with --forget-series), a damaged
-    one, and the last one before a category lost half of its items or more. So every file is read
-    whole first. The server may run: what it stores during this is kept. A damaged backup makes the
-    exit status 1.
+    Days are those of the system's time zone, or of TZ. Never deleted are the newest readable backup
+    of a device (but with --forget-series), a damaged one, which makes the exit status 1, and the
+    last one before a category lost half of its items or more. The server may run.
     """
     rules = {rule: keep[f"keep_{rule}"] for rule in RULES if keep[f"keep_{rule}"]}
     if not rules and not forget_series:

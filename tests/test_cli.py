@@ -142,6 +142,7 @@ def test_a_command_that_is_broken_off_ends_without_a_word(directory, way, status
     for number in range(3000):
         (directory / file_name(f"2020-01-01T00-00-00-{number:04}")).write_bytes(b"{")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # or jobs in the background ignore it
     with subprocess.Popen([*MODULE, "list"], env=environ(directory), **pipes) as command:
         assert command.stdout.readline().startswith(OURS[1].encode())
         if way == "Ctrl-C":

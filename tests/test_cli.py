@@ -15,7 +15,6 @@ import pytest
 from commands import MODULE, PHONE, environ, flip, run, write_backup
 from support import ROOT
 
-from backup_server import __version__
 from backup_server.ids import file_name
 
 OURS = ["2027-03-01T12-00-00", "2027-03-02T12-00-00"]
@@ -88,13 +87,7 @@ def test_no_text_of_a_file_acts_on_the_terminal(tmp_path, command):
     assert all(letter.isprintable() or letter == "\n" for letter in ended.stdout)
 
 
-# --- version and errors ---------------------------------------------------------------------------
-
-
-def test_the_version_is_that_of_the_changelog(directory):
-    assert run(directory, "--version").stdout == f"portfolio-backup {__version__}\n"
-    newest = re.search(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert newest[1] == __version__
+# --- errors ---------------------------------------------------------------------------------------
 
 
 WRONG = {

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 from commands import MODULE
-from support import ROOT, SETTINGS, Server, backups_in
+from support import ROOT, SETTINGS, backups_in
 
 from backup_server.cli import main
 from backup_server.settings import Settings
@@ -61,12 +61,12 @@ def test_every_command_has_the_flags_it_is_shown_with():
         assert flag in known, command
 
 
-def test_a_file_can_be_checked_without_the_server(server: Server, sample):
-    name = f"backup-{server.upload(sample)['id']}.json"
+def test_a_file_can_be_checked_without_the_server(client, sample):
+    name = f"backup-{client.upload(sample)['id']}.json"
     command = re.search(r"`(sed '1s/.*?) backup-….json \| sha256sum`", OPERATIONS)[1]
     check = f"{command} {name} | sha256sum"
-    printed = subprocess.check_output(check, shell=True, cwd=server.data_dir)
-    first_line = backups_in(server.data_dir)[name].partition(b"\n")[0]
+    printed = subprocess.check_output(check, shell=True, cwd=client.data_dir)
+    first_line = backups_in(client.data_dir)[name].partition(b"\n")[0]
     assert b'"sha256":"%s"' % printed.split()[0] in first_line
 
 

@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 #: Programs by the folder or file whose tests run them; README.md says how to install them.
 TOOLS = {
     "browser": ["chromium", "nginx", "node", "npm"],
-    "site": ["chromium", "nginx"],
+    "site": ["nginx"],
     "containers": ["chromium", "docker", "node", "npm", "restic", "shellcheck"],
     "test_off_site.py": ["restic", "rclone"],
     "test_systemd.py": ["docker"],

@@ -36,6 +36,7 @@ def test_express_files_are_handed_over_and_the_page_opened_first_breaks_no_appli
 
     address, errors, page = f"http://localhost:{redeployed.port}", [], browser.new_page()
     page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda said: "Policy" in said.text and errors.append(said.text))
     page.goto(f"{address}/backups")
     page.get_by_text("Open the application once").wait_for()
     made = page.evaluate("indexedDB.databases().then((all) => all.map(({ name }) => name))")

@@ -1,6 +1,5 @@
 """docs/off-site.md: a copy made during uploads brings everything back that was acknowledged."""
 
-import json
 import os
 import re
 import shutil
@@ -9,14 +8,10 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import pytest
-from commands import environ, run, time_zone, write_backup
+from commands import environ, run, write_backup
 from support import ROOT, Server, backups_in, wait_until
-
-from backup_server.retention import decide
-from backup_server.series import Backup
 
 TEXT = (ROOT / "docs" / "off-site.md").read_text()
 UNIT = (ROOT / "systemd" / "portfolio-backup-off-site.service").read_text()
@@ -137,36 +132,3 @@ def test_crons_line_for_check_prints_only_what_is_found(site):
     assert site.run(cron(1)) == ""
     write_backup(site.data_dir, now, {"snapshots": 1})
     assert site.run(cron(1)).startswith("PROBLEM: atoms fell from 6 to 0")
-
-
-#: Around midnight, a month's, a year's and an ISO week's end, and summer time's beginning.
-TIMES = """2023-12-31T22:30 2023-12-31T23:30 2024-01-01T00:30 2024-03-30T22:59 2024-03-30T23:01
-    2024-03-31T21:59 2024-03-31T22:01 2024-12-29T12:00 2024-12-30T12:00 2025-01-01T12:00"""
-RULES = [
-    *({"last": 3}, {"daily": 4}, {"weekly": 3}, {"monthly": 2}, {"yearly": 2}, {"daily": 100}),
-    {"last": 1, "daily": 2, "weekly": 3, "monthly": 4, "yearly": 5},
-]
-
-
-def test_prune_keeps_what_restic_forget_keeps(tmp_path):
-    zone = ZoneInfo("Europe/Zurich")
-    settings = {"REPOSITORY": str(tmp_path / "repository"), "PASSWORD": "x", "CACHE_DIR": tmp_path}
-    environ = {f"RESTIC_{name}": value for name, value in settings.items()} | {"TZ": zone.key}
-
-    def restic(*arguments: str) -> bytes:
-        return subprocess.check_output(["restic", *arguments], env=os.environ | environ)
-
-    restic("init")
-    backups = []
-    for number, text in enumerate(TIMES.split()):
-        made, host = datetime.fromisoformat(f"{text}+00:00"), f"h{number % 2}"
-        backups.append(Backup(text, made, 1, {}, device_id=host))
-        restic("backup", "--host", host, "--time", f"{made.astimezone(zone):%F %T}", __file__)
-    for rules in RULES:
-        flags = [f"--keep-{rule}={number}" for rule, number in rules.items()]
-        hosts = json.loads(restic("forget", "--dry-run", "--json", *flags))
-        kept = {datetime.fromisoformat(one["time"]) for host in hosts for one in host["keep"]}
-        with time_zone(zone.key):
-            reasons = decide(backups, rules)
-        assert {backup.made for backup in backups if reasons[backup.id]} == kept, rules
-        assert len(hosts) == 2

@@ -1,8 +1,4 @@
-"""The portfolio's nginx, run from its real templates without a container.
-
-``running_nginx`` is what the tests of the configuration and the browser tests put between a
-client and a backup server.
-"""
+"""The portfolio's nginx, run from its real templates without a container."""
 
 import contextlib
 import os

@@ -20,6 +20,7 @@ ADDRESS = "192.0.2.1"
 NAMESPACE = f"backup-cluster-{os.getpid()}"
 DOCS = (ROOT / "docs" / "deployment.md").read_text()
 RECIPE = re.search(r"```sh\n(gluster volume create.*?)(mount .*?)```", DOCS, re.DOTALL)
+HEALING = "gluster volume heal backups info"
 VOLFILE = """volume management
     type mgmt/glusterd
     option working-directory {}
@@ -69,10 +70,7 @@ class Cluster:
     def heal(self) -> None:
         """Start the bricks that were killed, and wait until each has what it missed."""
         inside("gluster volume start backups force")
-        wait_until(lambda: self._unhealed() == ["0"] * 3, 180, pause=0.5)
-
-    def _unhealed(self) -> list[str]:
-        return re.findall("entries: (.*)", inside("gluster volume heal backups info"))
+        wait_until(lambda: inside(HEALING).count("entries: 0\n") == 3, 180, pause=0.5)
 
 
 def test_bricks_that_die_under_load_lose_and_double_nothing(tmp_path, amount):

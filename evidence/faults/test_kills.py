@@ -7,12 +7,11 @@ The kernel outlives the server: ``test_power.py`` shows what SIGKILL cannot, and
 import os
 import random
 import signal
-import threading
 import time
 
-from support import Server, strays_in, wait_until
+from support import Server, wait_until
 
-from .ledger import FAILURES, Client, Ledger, inspect, load
+from .ledger import Ledger, inspect, load
 from .mounts import mounted
 
 
@@ -38,14 +37,11 @@ def test_no_kill_of_the_server_loses_halves_doubles_or_revives_a_backup(tmp_path
 
 
 def test_nothing_is_lost_on_a_full_disk_under_two_servers_whose_workers_are_killed(
-    tmp_path, amount
+    tmp_path, start_server, amount
 ):
     ledger, refusals = Ledger({2_000: 1, 60_000: 1, 1_500_000: 1}), (503, 507)
-    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=12m,mode=0700", "none") as disk:
-        servers = [Server(disk / "data", WEB_CONCURRENCY="2") for _ in range(2)]
-        for server in servers:
-            server.log_path = tmp_path / f"log-{server.port}"
-            server.start()
+    with mounted(tmp_path / "data", "-t", "tmpfs", "-o", "size=12m,mode=0700", "none"):
+        servers = [start_server(WEB_CONCURRENCY="2") for _ in range(2)]
         with load(servers, ledger, refusals):
             deadline = time.monotonic() + amount.seconds
             while time.monotonic() < deadline:
@@ -59,32 +55,6 @@ def test_nothing_is_lost_on_a_full_disk_under_two_servers_whose_workers_are_kill
             server.start()
         inspect(servers, ledger, refusals)
         for server in servers:
-            server.kill()
+            server.stop()
     ledger.report()
     assert any(one.state == "refused" for one in ledger.uploads.values()), "it was never full"
-
-
-def test_the_inspection_sees_each_of_the_faults_that_it_counts(start_server):
-    server, ledger = start_server(), Ledger({1000: 1})
-    client = Client([server], ledger, threading.Event())
-    for _ in range(6):
-        client.send(ledger.new_upload())
-    client.connection.close()
-    lost, partial, doubled, deleted, refused, newest = sorted(ledger.there())
-    uploads = ledger.there()
-    files = {name: server.data_dir / f"backup-{name}.json" for name in uploads}
-    files[lost].unlink()
-    files[partial].write_bytes(files[partial].read_bytes().replace(b'"later"', b'"LATER"'))
-    copy = server.data_dir / "backup-2031-01-01T00-00-00.json"
-    copy.write_bytes(files[doubled].read_bytes())
-    uploads[deleted].state = "deleting"
-    ledger.deleted.add(deleted)
-    uploads[refused].state = "refused"
-    ledger.answered(uploads[newest], 201, b'{"id":"%s"}' % newest.encode(), newest="2031")
-    ledger.complain("errors", "as an answer of 500 does")
-    stray = server.data_dir / ".upload-0123456789abcdef.tmp"
-    stray.touch()
-    inspect([server], ledger)
-    stray.unlink()
-    assert ledger.failures() == {**dict.fromkeys(FAILURES, 1), "risen": 2}
-    assert strays_in(server.data_dir) == []

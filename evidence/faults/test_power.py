@@ -1,9 +1,8 @@
 """The power of the disk under a server goes at random writes, and nothing acknowledged is lost.
 
 The disk is ``volatile_disk.py``, served by nbdkit, made a file by nbdfuse and a block device by the
-kernel's loop driver. What a cut has left on it is mounted on another directory, a new server is
-started there, and all is compared with what the clients know, as after a kill. A server without its
-fsync fails this.
+kernel's loop driver. What a cut has left on it is mounted on another directory, where a new server
+is started. A server without its fsync fails this.
 """
 
 import os
@@ -64,8 +63,7 @@ def cut_power(file_system: str, cuts: int, command: list[str] = SYNCED) -> Ledge
     ledger, (make, options, size) = Ledger(), FILE_SYSTEMS[file_system]
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
         directory, fuse = Path(name), Path(name) / "fuse"
-        # Nobody hears what the server says after the cut. (It may be wrong: ext4 can let an fsync
-        # succeed whose journal was aborted a moment before.)
+        # ext4 can let an fsync succeed whose journal was aborted: no answer counts after the cut.
         power_gone = SimpleNamespace(is_set=lambda: not fuse.exists(), set=lambda: None)
         (directory / "image").touch()
         os.truncate(directory / "image", size)

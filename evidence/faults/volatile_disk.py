@@ -3,8 +3,7 @@
 Parameters: ``image``, the file with the disk's contents, and ``fuse``, a file that may appear while
 the disk is in use. Within ``MOST_WRITES`` after it the power goes: the fuse is removed, and every
 request fails. The image is what a cut leaves behind: all that was flushed, or written with FUA; of
-each other block the old or the new contents, by chance (the specification of the NBD protocol,
-"Ordering of messages and writes", promises no more).
+each other block the old or the new contents, by chance (the NBD protocol promises no more).
 
 nbdkit runs this file with the Python it was built for, so nothing of this project is imported.
 """
@@ -21,7 +20,6 @@ BLOCK = 4096
 MOST_WRITES = 1000
 
 paths = {}
-image = -1
 #: What the blocks had in them that were written since the last flush, by number.
 flushed = {}
 writes_left = random.randint(1, MOST_WRITES)
@@ -31,29 +29,25 @@ def config(key, value):
     paths[key] = value
 
 
-def config_complete():
-    global image
-    image = os.open(paths["image"], os.O_RDWR)
-
-
 def open(readonly):
-    return 1
+    """Return what the other functions get as ``image``."""
+    return os.open(paths["image"], os.O_RDWR)
 
 
-def get_size(handle):
+def get_size(image):
     return os.fstat(image).st_size
 
 
-def can_fua(handle):
+def can_fua(image):
     return nbdkit.FUA_NATIVE
 
 
-def pread(handle, buffer, offset, flags):
+def pread(image, buffer, offset, flags):
     check_power()
     os.preadv(image, [buffer], offset)
 
 
-def pwrite(handle, buffer, offset, flags):
+def pwrite(image, buffer, offset, flags):
     global writes_left
     check_power()
     blocks = range(offset // BLOCK, (offset + len(buffer) - 1) // BLOCK + 1)
@@ -72,7 +66,7 @@ def pwrite(handle, buffer, offset, flags):
         os.unlink(paths["fuse"])
 
 
-def flush(handle, flags):
+def flush(image, flags):
     check_power()
     flushed.clear()
 

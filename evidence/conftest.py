@@ -14,7 +14,7 @@ __all__ = ["sample", "server", "shared_server", "start_server"]
 
 HERE = Path(__file__).parent
 #: Programs by the folder whose tests run them; README.md has their Debian packages.
-FAULTS = """strace mount mkfs.ext4 mkfs.xfs mkfs.btrfs btrfs losetup nbdkit nbdfuse fusermount3
+FAULTS = """strace mount mkfs.ext4 mkfs.xfs mkfs.btrfs losetup nbdkit nbdfuse fusermount3
 glusterd gluster ip nsenter setpriv"""
 TOOLS = {"faults": FAULTS.split(), "walk": ["chromium", "nginx", "node", "npm"]}
 #: How much is done by each test, in the short form and in the long one.

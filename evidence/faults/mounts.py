@@ -37,11 +37,11 @@ def mounted(point: Path, *options: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def disk_of(directory: Path, size: int, *make: str) -> Iterator[Path]:
-    """Mount a new file system of so many bytes; ``make`` is the command that makes it."""
+def ext4_of(directory: Path, size: int, *options: str) -> Iterator[Path]:
+    """Mount a new file system of so many bytes, with the options of mkfs.ext4(8)."""
     image = directory / "image"
     image.touch()
     os.truncate(image, size)
-    run(*make, image)
+    run("mkfs.ext4", "-q", *options, image)
     with mounted(directory / "disk", "-o", "loop", image) as point:
         yield point

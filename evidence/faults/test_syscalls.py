@@ -33,7 +33,7 @@ ONE_THREAD = [
 
 
 class Kind(NamedTuple):
-    """A request; ``atoms`` is what it stores, ``{small[id]}`` is the id of a backup."""
+    """A request; ``atoms`` is what it stores, ``{base}`` is the id of the backup that is there."""
 
     method: str
     path: str
@@ -42,34 +42,21 @@ class Kind(NamedTuple):
     order: tuple[str, ...]
 
 
-def record(slug: str, size: int) -> bytes:
-    return b'{"slug":"%s","pad":"%s"}' % (slug.encode(), b"x" * size)
-
-
-SEEDS = {"small": 2000, "large": 150_000}
+OLD, NEW, LARGE = (
+    b'{"slug":"%s","pad":"%s"}' % (slug, b"x" * size)
+    for slug, size in ((b"old", 150_000), (b"new", 2000), (b"new", 1_050_000))
+)
 SYNCED = ("write", "sync the bytes", "name", "sync the directory", "answer")
 SYNCED_KEY = (*SYNCED[:2], "key", "sync the keys", *SYNCED[2:])
 DELETED = ("remove the name", "sync the directory", "answer")
-
-
-def upload(size: int, query: str = "", order: tuple[str, ...] = SYNCED) -> Kind:
-    atoms = b"[%s]" % record("new", size)
-    return Kind("POST", "/api/backup" + query, b'{"atoms":%s}' % atoms, atoms, order)
-
-
-def change(base: str, query: str = "", order: tuple[str, ...] = SYNCED) -> Kind:
-    new = record("new", 2000)
-    atoms, path = b"[%s,%s]" % (record("old", SEEDS[base]), new), f"?base={{{base}[id]}}{query}"
-    return Kind("POST", f"/api/backup{path}", b'{"atoms":{"put":[%s]}}' % new, atoms, order)
-
-
+CHANGED = (b'{"atoms":{"put":[%s]}}' % NEW, b"[%s,%s]" % (OLD, NEW))
+ADDED, ADDED_LARGE = ((b'{"atoms":[%s]}' % record, b"[%s]" % record) for record in (NEW, LARGE))
 KINDS = {
-    "change with a key": change("small", f"&key={KEY}", SYNCED_KEY),
-    "deletion": Kind("DELETE", "/api/backup/{small[id]}", b"", b"", DELETED),
-    "upload": upload(2000),
-    "upload with a key": upload(2000, f"?key={KEY}", SYNCED_KEY),
-    "large upload": upload(1_050_000),
-    "change of a large base": change("large"),
+    "change with a key": Kind("POST", f"?base={{base}}&key={KEY}", *CHANGED, SYNCED_KEY),
+    "deletion": Kind("DELETE", "/{base}", b"", b"", DELETED),
+    "upload": Kind("POST", "", *ADDED, SYNCED),
+    "upload with a key": Kind("POST", f"?key={KEY}", *ADDED, SYNCED_KEY),
+    "large upload": Kind("POST", "", *ADDED_LARGE, SYNCED),
 }
 #: Of the others the short form looks at the order of the calls alone.
 SHORT = ("change with a key", "deletion")
@@ -84,16 +71,13 @@ class Call(NamedTuple):
 
 
 class Bench:
-    """A server on a directory with two backups, of which the small one has a key."""
+    """A server on a directory with one backup."""
 
     def __init__(self, data_dir: Path, kind: Kind):
         self.log = data_dir.with_name("strace.log")
         self.server = Server(data_dir, ONE_THREAD, WEB_CONCURRENCY="1").start()
-        ids = {
-            name: self.server.upload(b'{"atoms":[%s]}' % record("old", size), f"?key={name * 4}")
-            for name, size in SEEDS.items()
-        }
-        self.kind, self.path = kind, kind.path.format_map(ids)
+        base = self.server.upload(b'{"atoms":[%s]}' % OLD, "?key=key-of-the-old-one")["id"]
+        self.kind, self.path = kind, "/api/backup" + kind.path.format(base=base)
         self.kept = backups_in(data_dir)
         self.may_be_repeated = KEY in self.path or kind.method == "DELETE"
 

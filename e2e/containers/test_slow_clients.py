@@ -13,10 +13,6 @@ SECONDS = 35
 RATE = 20_000  # bytes a second
 
 
-def atom(size):
-    return b'{"atoms":["%s"]}' % (b"x" * size)
-
-
 def upload_slowly(deployment, body):
     with connect(deployment, head("POST /api/backup", f"Content-Length: {len(body)}")) as sock:
         for start in range(0, len(body), RATE // 4):
@@ -36,7 +32,8 @@ def download_slowly(deployment, document_id):
 
 
 def test_stalled_clients_keep_nobody_waiting_and_slow_ones_are_served_whole(deployment, sample):
-    bodies = (atom(20_000_000), atom(RATE * (SECONDS - 5)), sample)
+    padding = (b"x" * 20_000_000, b"x" * RATE * (SECONDS - 5))
+    bodies = [*(b'{"atoms":["%s"]}' % text for text in padding), sample]
     large, slow, small = (deployment.upload(body)["id"] for body in bodies)
     stalled = [  # how many, what they send, and their receive buffer
         (60, head("POST /api/backup", "Content-Length: 20000000") + ONE_MB, None),

@@ -16,20 +16,15 @@ def test_the_prune_service_runs_only_while_it_is_asked_for(deployment, sample):
     for backup_id in deployment.listed():
         deployment.request("DELETE", f"/api/backup/{backup_id}")
     kept = [deployment.upload(sample)["id"] for _ in range(5)][:-3:-1]
-    compose, logs = deployment.compose, ("logs", "prune")
+    compose = deployment.compose
     assert compose("ps", "--all", "--quiet", "prune") == ""
-
     deployment.configure(PRUNE="--keep-last 2", TZ="Europe/Zurich")
     deployment.start("prune")
-    wait_until(lambda: "Deleted 3 of 5 backups" in compose(*logs), 60)
+    wait_until(lambda: "Deleted 3 of 5 backups" in compose("logs", "prune"), 60)
     assert deployment.listed() == kept
-    deployment.configure(PRUNE="--keep-nothing")
-    compose("up", "--no-build", "--detach", "prune")
-    wait_until(lambda: "No such option" in compose(*logs), 60)
     deployment.configure()
     deployment.start("prune")
     assert compose("ps", "--all", "--quiet", "prune") == ""
-    assert deployment.listed() == kept
 
 
 def test_a_backup_comes_back_from_a_copy_by_compose_as_the_docs_say(deployment, sample, tmp_path):

@@ -63,17 +63,6 @@ def bodies(draw: st.DrawFn) -> str:
     return gap + an_object(draw(st.permutations(members)), gap) + gap
 
 
-@st.composite
-def broken(draw: st.DrawFn) -> bytes:
-    """Draw a body in which a piece is missing, doubled or something else."""
-    text = draw(bodies()).encode()
-    start = draw(st.integers(0, len(text)))
-    stop = draw(st.integers(start, min(start + 3, len(text))))
-    others = [b",", b"NaN", b"0", b"'", b"\\", b"\x00", b"\xef\xbb\xbf", b"-", b"[", b"\\ud8", b""]
-    piece = draw(st.sampled_from([*others, text[start:stop] * 2]) | st.binary(max_size=3))
-    return text[:start] + piece + text[stop:]
-
-
 _key = st.sampled_from(['"a"', r'"\u0061"', r'"\ud83d"', '"1"', "1", "1.0", "10e-1"])
 _key |= string | number
 

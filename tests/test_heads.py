@@ -36,14 +36,6 @@ def listed(storage: Storage) -> list[str]:
     return [json.loads(entry)["id"] for entry in storage.page(None, None)[0]]
 
 
-def test_a_page_goes_on_though_its_last_backup_was_deleted_and_newer_ones_came(storage):
-    ids = [add(storage) for _ in range(4)]
-    _, following = storage.page(2, None)
-    storage.delete(following)
-    add(storage)
-    assert [json.loads(entry)["id"] for entry in storage.page(2, following)[0]] == ids[1::-1]
-
-
 # --- files of others ------------------------------------------------------------------------------
 
 
@@ -82,11 +74,7 @@ def test_what_is_no_file_is_no_backup(client, make):
 
 DAMAGE = {
     "empty": lambda text: b"",
-    "cut in the head": lambda text: text[:40],
-    "cut in the data": lambda text: text[: len(text) // 2],
-    "without its last byte": lambda text: text[:-1],
-    "longer": lambda text: text + b" x",
-    "garbage": lambda text: b"\xff\x00" * 500,
+    "without its end": lambda text: text[:-1],
     "nested deep": lambda text: b'{"id":"x","timestamp":"","data":' + b"[" * 50_000,
     "another's": lambda text: b'{"name":"package","version":"1.0.0"}',
 }

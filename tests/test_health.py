@@ -2,7 +2,7 @@
 
 import os
 from datetime import UTC, datetime
-from errno import ENOTSUP, EPERM, EROFS
+from errno import ENOTSUP, EPERM
 
 import pytest
 from support import Client, assert_error
@@ -37,18 +37,6 @@ def unavailable(client: Client) -> str:
     return answer.json["error"]
 
 
-@pytest.mark.parametrize("is_replaced", [False, True])
-def test_a_directory_that_is_gone_is_a_503_until_it_is_back(client, tmp_path, is_replaced):
-    client.data_dir.rename(tmp_path / "elsewhere")
-    if is_replaced:
-        client.data_dir.write_bytes(b"a file")
-    unavailable(client)
-    assert_error(client.post("/api/backup", b"[%s]" % (b" " * 100_000)), 503)  # it needs a file
-    client.data_dir.unlink(missing_ok=True)
-    (tmp_path / "elsewhere").rename(client.data_dir)
-    assert client.get("/api/health").status == 200
-
-
 @pytest.mark.parametrize("code", [EPERM, ENOTSUP])
 @pytest.mark.parametrize(("name", "words"), [("link", "no hard"), ("symlink", "no symbolic")])
 def test_a_file_system_without_links_is_said_to_be_unfit_from_the_first_call_on(
@@ -63,15 +51,3 @@ def test_a_file_system_without_links_is_said_to_be_unfit_from_the_first_call_on(
         assert f"{words} links" in unavailable(client)
     monkeypatch.undo()
     assert client.get("/api/health").status == 200
-
-
-def test_it_says_why_the_directory_cannot_be_written(client, monkeypatch):
-    open_ = os.open
-
-    def refuse(path, flags, *rest, **options):
-        if flags & os.O_CREAT:
-            raise OSError(EROFS, os.strerror(EROFS), path)
-        return open_(path, flags, *rest, **options)
-
-    monkeypatch.setattr(os, "open", refuse)
-    assert "Read-only file system" in unavailable(client)

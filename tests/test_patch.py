@@ -72,14 +72,11 @@ def test_a_change_gives_to_the_byte_what_a_whole_upload_of_the_changed_state_doe
 @pytest.mark.parametrize(
     ("one", "other", "are_one"),
     [
-        (b"1", b"10E-1", True),
-        (b"1", b'"1"', False),
         (b"0", b"-0.0", True),
         (b"0.1", b"0.10000000000000000001", True),
         (b"9007199254740991", b"9007199254740991.0", True),
         (b"9007199254740992", b"9007199254740993", False),
         (b"1%s" % (b"0" * 5000), b"1%s" % (b"0" * 5000), True),
-        (b'"a\\""', b'"\\u0061\\u0022"', True),
         (b'"\\ud83d"', b'"\\u083d"', False),
     ],
 )

@@ -30,10 +30,7 @@ def id_of(name: str) -> str | None:
 
 
 def next_id(last: str, now: datetime) -> str:
-    """Return the id for a backup made now, greater as text than ``last``, which may be empty.
-
-    Where the clock stands behind that, the id runs ahead of the clock.
-    """
+    """Return the id for a backup made now: greater than ``last``, even if the clock is behind."""
     second, counter = now.strftime(_FORMAT), last[20:] or "0"
     if second > last:
         return second

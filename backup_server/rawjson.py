@@ -29,8 +29,7 @@ Text = bytes | bytearray | mmap.mmap | memoryview
 _BEGINNING = re.compile(rb"\s*[{\[]\s*")
 _NAME = re.compile(rb'("(?:[^"\\]++|\\.)*+")\s*:\s*', re.DOTALL)
 _SEPARATOR = re.compile(rb"\s*[,}\]]\s*")
-# Half a UTF-16 pair, escaped. JSON allows it (RFC 8259, section 8.2), and JSON.stringify writes it
-# for half an emoji; msgspec refuses it.
+# Half a UTF-16 pair, escaped, as of half an emoji: valid (RFC 8259, 8.2), but msgspec refuses it.
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _one_copy_at_a_time = threading.Lock()
 _array_decoder = msgspec.json.Decoder(list[msgspec.Raw])

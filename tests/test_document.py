@@ -102,14 +102,6 @@ def test_the_largest_head_fits_in_the_bytes_that_a_listing_reads():
 # --- the SHA-256 ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [1, 300_000])
-def test_the_sha_256_is_that_of_the_file_without_its_own_digits(client, size):
-    backup_id = client.upload(b'{"atoms":["%s"]}' % (b"x" * size))["id"]
-    text = client.get(f"/api/backup/{backup_id}").body
-    digits = re.search(rb'"sha256":"([0-9a-f]{64})"', text)[1]
-    assert hashlib.sha256(text.replace(digits, b"", 1)).hexdigest().encode() == digits
-
-
 @given(bodies(), st.data())
 @settings(max_examples=50)
 def test_a_byte_that_changed_and_an_end_that_is_lost_show_wherever_it_is(body, data):
@@ -140,7 +132,6 @@ def in_another_form(sha256: bytes, data: bytes = b"{}", blank: bytes = b" ") -> 
         (in_another_form(b"")[:-1] + b',"sha256":"after data"}', True),
         (in_another_form(PLACE, b'{"atoms":[%s]}' % OF_A_RECORD), True),
         (in_another_form(PLACE.replace(b":", b"\t:\n "), blank=b" " * 300_000), True),
-        (in_another_form(PLACE)[:-2] + b'"x":1}}', False),
         (pretty(stored(b'{"atoms":[1]}')), False),
         (pretty(stored(b'{"atoms":[1]}'), sha256=None), False),
         (stored(b"{}").replace(b'"sha256"', b'"sha-256"'), False),
@@ -170,8 +161,6 @@ OWN = stored(b'{"atoms":[1],"deviceId":"d"}')
         (re.sub(rb'"atoms":\[\d+,', b'"atoms":[-9,', OWN), ">= 0"),
         (OWN.replace(b'"deviceId":"d"', b'"deviceId":"\xff"'), "not valid UTF-8"),
         (OWN.replace(b'"version":1', b'"version":' + b"[" * 3000), "cannot be read"),
-        (b"", "it is empty"),
-        (b'{"id":1,"timestamp":"t","data":{}}', "cannot be read"),
         (b'{"id":"i","timestamp":"t","data":[]}', "cannot be read"),
         (b'{"id":"i","data":{}}', "id, timestamp or data is missing"),
         (b"{" + b" " * 5_000_000, "no Express server wrote that"),

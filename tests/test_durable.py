@@ -191,14 +191,6 @@ def test_a_lost_directory_is_a_503_until_it_is_back(storage, operation):
     OPERATIONS[operation](storage, old)
 
 
-def test_a_directory_in_which_nothing_may_be_looked_at_is_no_empty_list(storage, monkeypatch):
-    """A page would take the list of nothing for the truth."""
-    stat = os.stat
-    monkeypatch.setattr(os, "stat", lambda path, **o: stat("gone/.") if o else stat(path))
-    with pytest.raises(FileNotFoundError):
-        storage.page(None, None)
-
-
 @pytest.mark.parametrize("operation", ["upload", "keyed upload", "retry", "deletion"])
 def test_a_directory_replaced_before_the_answer_gets_a_503_and_no_backup(
     storage, monkeypatch, operation
@@ -258,29 +250,19 @@ def test_a_sweep_spares_what_is_being_written_and_removes_what_was_left(tmp_path
 
 
 @pytest.mark.parametrize("operation", ["upload", "keyed upload", "health"])
-@pytest.mark.parametrize(("module", "name"), [(fcntl, "flock"), (os, "symlink")])
-def test_a_sweep_in_the_midst_of_a_call_fails_nothing(
-    storage, monkeypatch, operation, module, name
-):
+def test_a_sweep_before_a_lock_is_held_fails_nothing(storage, monkeypatch, operation):
     """A worker that starts sweeps while the others write."""
-    call, sweeps = getattr(module, name), []
+    flock, sweeps = fcntl.flock, itertools.count()
 
-    def sweep():
-        sweeps.append(name)
-        if len(sweeps) < 3:  # a sweep locks, too
+    def sweep_first(*arguments):
+        if next(sweeps) < 2:  # a sweep locks, too
             Directory(storage.path).sweep()
+        return flock(*arguments)
 
-    def sweep_around(*arguments, **options):
-        if name == "flock":
-            sweep()
-        result = call(*arguments, **options)
-        if name == "symlink":
-            sweep()
-        return result
-
-    monkeypatch.setattr(module, name, sweep_around)
+    monkeypatch.setattr(fcntl, "flock", sweep_first)
     OPERATIONS[operation](storage, "")
-    assert sweeps or operation == "upload"
+    assert next(sweeps) > 2
+    assert strays_in(storage.path) == []
 
 
 def test_a_directory_is_synced_into_the_one_above_be_it_new_or_not(tmp_path, monkeypatch):

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from support import ROOT, assert_error, backups_in
 
-from backup_server.durable import Directory
-from backup_server.heads import Heads
 from backup_server.ids import file_name
 from backup_server.storage import Storage
 from backup_server.upload import check_upload
@@ -129,15 +127,12 @@ def test_a_directory_whose_times_are_set_to_the_past_is_listed_as_it_is(storage)
         assert storage.heads.ids() == ids
 
 
-TIMES = pytest.mark.parametrize(("ns", "step"), [(10**18, 3), (10**18 + 123_456_789, 0.05)])
-
-
 def standing_still(status: os.stat_result, ns: int) -> os.stat_result:
     times = {"st_mtime_ns": ns, "st_ctime_ns": ns, "st_ctime": ns / 10**9}
     return os.stat_result([*status][:10], times)
 
 
-@TIMES
+@pytest.mark.parametrize(("ns", "step"), [(10**18, 3), (10**18 + 123_456_789, 0.05)])
 def test_a_file_edited_within_one_tick_is_listed_as_it_is_and_later_read_once(
     storage, monkeypatch, ns, step
 ):
@@ -155,29 +150,3 @@ def test_a_file_edited_within_one_tick_is_listed_as_it_is_and_later_read_once(
     monkeypatch.undo()
     path.write_bytes(text[:-1])
     assert listed(storage) == []
-
-
-@TIMES
-def test_a_stamp_is_trusted_once_it_was_first_seen_longer_ago_than_the_clocks_step(
-    storage, monkeypatch, ns, step
-):
-    """Its times stand still: what changes in the directory leaves its stamp as it was."""
-    ids, still, now = [add(storage)], os.stat(storage.path), 1000.0
-    fstat, reader = os.fstat, Heads(Directory(storage.path))
-
-    def stopped(descriptor):
-        status = fstat(descriptor)
-        return standing_still(still, ns) if status.st_ino == still.st_ino else status
-
-    monkeypatch.setattr(os, "fstat", stopped)
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    for number in range(3):
-        assert reader.ids() == ids
-        ids.insert(number, f"2020-01-01T00-00-0{number}")
-        (storage.path / file_name(ids[number])).touch()
-        now += step / 3
-        assert reader.ids() == ids
-    now += step / 3
-    assert reader.ids() == ids
-    monkeypatch.setattr(os, "listdir", lambda *_: pytest.fail("the directory was read again"))
-    assert reader.ids() == ids

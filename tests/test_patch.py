@@ -7,7 +7,6 @@ import os
 import secrets
 import time
 import tracemalloc
-from contextlib import suppress
 
 import oracle
 import pytest
@@ -113,18 +112,6 @@ def test_keys_are_compared_as_python_compares_them(one, other, are_one):
 def test_what_is_wrong_with_the_body_itself_is_a_400(change, words):
     with pytest.raises(InvalidBackup, match=words):
         patch.read(change)
-
-
-def test_at_every_depth_a_change_is_made_or_refused():
-    """Who calls a reader takes of the depth that Python lets it have."""
-    for depth in range(880, 1000):
-        deep = b'{"slug":"z","x":%s%s}' % (b"[" * depth, b"]" * depth)
-        for base, change in [
-            (b'{"atoms":[%s]}' % deep, b'{"atoms":{"put":[{"slug":"y"}]},"x":1}'),
-            (b"{}", b'{"atoms":{"put":[%s],"delete":[]}}' % deep),
-        ]:
-            with suppress(InvalidBackup, UnusableBase):
-                changed(change, base)
 
 
 @pytest.mark.parametrize(
@@ -239,12 +226,7 @@ def test_what_is_stored_is_a_backup_like_any_other_and_does_not_need_its_base(cl
     [
         (b'{"atoms":{"put":[{}]}}', 400, "atoms.put has no slug"),
         (b'{"atoms":{"delete":["z"]}}', 409, "send the whole backup"),
-        (
-            b'{"atoms":{"put":[{"slug":"z","x":"%s"}]}}' % (b"x" * 900),
-            413,
-            "changed backup is over 1000 bytes",
-        ),
-        (b'{"x":"%s"}' % (b"x" * 1000), 413, "The body is larger than 1000 bytes"),
+        (b'{"x":"%s"}' % (b"x" * 900), 413, "changed backup is over 1000 bytes"),
     ],
 )
 def test_of_what_is_refused_nothing_is_stored(make_client, change, status, words):
@@ -262,14 +244,9 @@ def test_a_base_that_is_not_there_is_a_409_whatever_its_id_looks_like(client, ba
     assert_error(client.post(f"/api/backup?base={base}", b'{"atoms":1}'), 400, "atoms")
 
 
-@pytest.mark.parametrize("is_express", [False, True])
-def test_whichever_read_of_a_base_fails_is_a_409_that_leaves_nothing(
-    client, monkeypatch, is_express
-):
+def test_whichever_read_of_a_base_fails_is_a_409_that_leaves_nothing(client, monkeypatch):
     base = client.upload(b'{"atoms":["%s"]}' % (b"x" * 1_000_000))["id"]
     path, real, reads = client.data_dir / f"backup-{base}.json", os.pread, []
-    if is_express:
-        path.write_bytes(in_another_form(data_of(path.read_bytes())))
     inode, before = path.stat().st_ino, backups_in(client.data_dir)
 
     def pread(descriptor, size, offset):

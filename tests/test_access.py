@@ -144,6 +144,7 @@ def test_a_preflight_of_an_allowed_origin_alone_is_granted_and_without_the_token
         asked["Access_Control_Request_Method"] = method
         answer = guarded.request("OPTIONS", path, Origin=LOOPBACK, **asked)
         assert (answer.status, answer.body) == (204, b"")
+        assert "Content-Type" not in answer.headers
         assert answer.headers["Access-Control-Allow-Origin"] == LOOPBACK
         assert answer.headers["Access-Control-Allow-Credentials"] == "true"
         assert answer.headers["Access-Control-Allow-Private-Network"] == "true"

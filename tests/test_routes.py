@@ -191,11 +191,7 @@ def test_no_such_address_is_a_404(client):
     ],
 )
 def test_another_method_is_a_405_that_tells_the_right_ones(client, path, others):
-    options = client.request("OPTIONS", path)
-    assert (options.status, options.body) == (204, b"")
-    assert not {"Content-Type", "Content-Length"} & set(options.headers)
     for method in others:
         answer = client.request(method, path)
         assert answer.status == 405
-        for allow in (answer.headers["Allow"], options.headers["Allow"]):
-            assert method not in allow.split(", ")
+        assert method not in answer.headers["Allow"].split(", ")

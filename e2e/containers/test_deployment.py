@@ -95,42 +95,27 @@ def test_what_cannot_be_deployed_leaves_what_runs_as_it_is(deployment, settings,
     ("service", "user", "writable", "port"),
     [
         ("backup", "10001", ["/data/backups"], "{direct}:127.0.0.1"),
-        ("portfolio", "101", ["/var/cache/portfolio", "/etc/nginx/conf.d"], "{port}:0.0.0.0"),
+        ("portfolio", "101", ["/var/cache/portfolio", "/etc/nginx/conf.d"], "{port}:"),
     ],
 )
 def test_a_container_has_no_rights_but_to_serve(deployment, service, user, writable, port):
-    host = deployment.inspect(service, ".HostConfig")
-    assert host["ReadonlyRootfs"]
-    assert host["CapDrop"] == ["ALL"]
-    assert host["SecurityOpt"] == ["no-new-privileges:true"]
-    assert host["RestartPolicy"]["Name"] == "unless-stopped"
-    assert host["LogConfig"]["Config"] == {"max-file": "3", "max-size": "10m"}
-    bound = [bindings[0] for bindings in host["PortBindings"].values()]
-    expected = port.format(direct=deployment.direct.port, port=deployment.port)
-    assert [f"{one['HostPort']}:{one['HostIp'] or '0.0.0.0'}" for one in bound] == [expected]
+    published = deployment.inspect(service, ".HostConfig.PortBindings")
+    bound = [f"{one['HostPort']}:{one['HostIp']}" for (one,) in published.values()]
+    assert bound == [port.format(direct=deployment.direct.port, port=deployment.port)]
     status = deployment.execute(service, "cat", "/proc/1/status")
-    assert re.search(rf"^Uid:\s+{user}\s+{user}\s", status, re.MULTILINE)
-    assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
+    for right in (rf"Uid:\s+{user}\s+{user}\s", r"CapBnd:\s+0+$", r"NoNewPrivs:\s+1$"):
+        assert re.search(f"^{right}", status, re.MULTILINE)
     places = ["/", "/venv", "/tmp", "/etc", "/data", "/srv", "/var/cache", *writable]
     script = 'for d; do touch $d/x && echo $d; rm -f "$d/x"; done 2>/dev/null || true'
     assert deployment.execute(service, "sh", "-c", script, "sh", *places).split() == writable
-    labels = deployment.inspect(service, ".Config.Labels")
-    for name in ("title", "description", "licenses", "revision"):
-        assert labels[f"org.opencontainers.image.{name}"]
 
 
-def test_the_backup_container_has_the_commands_but_no_compiler_and_no_pip(deployment, sample):
+def test_the_commands_work_by_their_name_in_the_container(deployment, sample):
     backup_id = deployment.upload(sample)["id"]
     assert backup_id in deployment.execute("backup", "portfolio-backup", "list")
-    script = "for c in cc gcc make; do command -v $c; done; ls /venv/bin; echo asked"
-    said = deployment.execute("backup", "sh", "-c", script)
-    assert "gunicorn" in said
-    assert not re.search(r"^(.*/)?(cc|gcc|make|pip\d*)$", said, re.MULTILINE)
-    before = deployment.document(backup_id)
-    assert json.loads(before)["data"] == {name: json.loads(sample)[name] for name in CATEGORIES}
-    body = json.dumps({"backupId": backup_id})
-    restored = deployment.request("POST", "/api/restore", body, Content_Type="application/json")
-    assert (restored.status, restored.body) == (200, before)
+    restored = deployment.post("/api/restore", {"backupId": backup_id})
+    assert (restored.status, restored.body) == (200, deployment.document(backup_id))
+    assert restored.json["data"] == {name: json.loads(sample)[name] for name in CATEGORIES}
 
 
 def test_fifty_megabytes_go_through_and_one_byte_more_does_not(deployment):

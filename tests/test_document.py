@@ -99,9 +99,6 @@ def test_the_largest_head_fits_in_the_bytes_that_a_listing_reads():
     assert len(render(upload, ID, TIME, "k" * 128)[1]) < HEAD_BYTES - 1000
 
 
-# --- the SHA-256 ----------------------------------------------------------------------------------
-
-
 @given(bodies(), st.data())
 @settings(max_examples=50)
 def test_a_byte_that_changed_and_an_end_that_is_lost_show_wherever_it_is(body, data):
@@ -144,9 +141,6 @@ def test_the_sha_256_that_counts_is_the_outermost_object_s_before_its_data(text,
     else:
         with pytest.raises(DamagedBackup, match="do not match"):
             read(text, check=True)
-
-
-# --- what is stored -------------------------------------------------------------------------------
 
 
 OWN = stored(b'{"atoms":[1],"deviceId":"d"}')

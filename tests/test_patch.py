@@ -5,7 +5,6 @@ import gzip
 import json
 import os
 import secrets
-import time
 import tracemalloc
 
 import oracle
@@ -84,9 +83,6 @@ def test_keys_are_compared_as_python_compares_them(one, other, are_one):
     records = [new] if are_one else [b'{"id":%s}' % one, new]
     data = changed(b'{"snapshots":{"put":[%s]}}' % new, b'{"snapshots":[{"id":%s}]}' % one)
     assert b'"snapshots":[%s]' % b",".join(records) in data
-
-
-# --- what is refused ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -176,16 +172,6 @@ def test_records_of_a_category_that_is_changed_are_limited(monkeypatch):
         changed(b'{"snapshots":{"delete":[1,2,3,4]}}', base)
 
 
-def test_keys_that_were_chosen_to_have_one_hash_hold_nobody_up():
-    # Python hashes numbers modulo this prime, so all of these have the hash 0, and a table of them
-    # takes quadratic time: it was a minute. A string's hash differs in each process.
-    keys = b",".join(b"%d" % ((2**61 - 1) * number) for number in range(1, 20_001))
-    began = time.process_time()
-    with pytest.raises(UnusableBase, match="delete"):
-        changed(b'{"snapshots":{"delete":[%s]}}' % keys)
-    assert time.process_time() - began < 5
-
-
 def test_what_is_untouched_is_never_held_in_memory():
     large = b'"%s"' % (b"x" * 20_000_000)
     base = stored(b'{"atoms":[%s],"snapshots":[{"id":1}],"x":%s}' % (large, large))
@@ -197,9 +183,6 @@ def test_what_is_untouched_is_never_held_in_memory():
         tracemalloc.stop()
     assert size > 40_000_000
     assert peak < 4_000_000
-
-
-# --- over HTTP ------------------------------------------------------------------------------------
 
 
 def test_what_is_stored_is_a_backup_like_any_other_and_does_not_need_its_base(client: Client):

@@ -37,9 +37,6 @@ def ahead(hours: int) -> str:
     return (datetime.now(UTC) + timedelta(hours=hours)).strftime("%Y-%m-%dT%H-%M-%S")
 
 
-# --- ids ------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("restarted", [False, True])
 @pytest.mark.parametrize(
     "record",
@@ -73,9 +70,6 @@ def test_a_name_that_is_taken_is_never_overwritten(storage, key):
     assert key is None or storage.find(key).id == backup_id
 
 
-# --- keys -----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "target", ["another's", "../" + file_name("2026-02-01T10-54-27"), "../../secret", "nothing"]
 )
@@ -107,9 +101,6 @@ def test_what_is_in_the_way_is_named_and_left_alone(storage, place, make):
     with pytest.raises(OSError, match=place):
         add(storage, KEY)
     assert (way.lstat(), backups_in(storage.path)) == (before, {})
-
-
-# --- readers, and many at once --------------------------------------------------------------------
 
 
 KEYS = [None, "key-of-upload-0001", None, "key-of-upload-0002"] * 8

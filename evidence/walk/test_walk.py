@@ -20,7 +20,6 @@ from browser.driving import by_key, open_host
 from browser.wire import Wire
 from chromium import CHROMIUM
 from playwright.sync_api import Error, sync_playwright
-from support import Server
 
 MINUTE = 60_000
 #: Seconds until the status must be settled: twice the client's own pause between two questions.
@@ -186,19 +185,18 @@ KINDS |= {Walk.restore: 4, Walk.second_tab: 2, Walk.delete_backup: 3, Walk.empty
 REASONS = (Walk.restore, Walk.delete_backup, Walk.empty_server)
 
 
-def test_the_status_is_true_after_each_step_of_a_random_walk(tmp_path, amount):
+def test_the_status_is_true_after_each_step_of_a_random_walk(tmp_path, start_server, amount):
     site = build_site(tmp_path / "site")
     with sync_playwright() as playwright:
         program = shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM)
         for seed in range(amount.walks):
-            server = Server(tmp_path / f"data-{seed}").start()
+            server = start_server(tmp_path / f"data-{seed}")
             nginx = image_nginx(tmp_path / f"nginx-{seed}", site, server)
             with nginx as running, Wire(running.port) as wire:
                 walk = Walk(browser, wire, server, seed)
                 for _ in range(amount.steps):
                     walk.step()
                 walk.finish()
-            server.stop()
             print(f"seed {seed}: {amount.steps} steps, 0 lost, 0 doubled")
         browser.close()

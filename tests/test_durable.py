@@ -219,6 +219,7 @@ def test_a_directory_that_fails_under_its_descriptor_is_opened_anew(storage):
         os.dup2(stale.fileno(), directory.descriptor)
     directory.check()
     assert set(backups_in(storage.path)) < set(directory.names())
+    assert not os.get_inheritable(directory.descriptor)
 
 
 # --- listing, sweeping and making it --------------------------------------------------------------

@@ -58,11 +58,12 @@ def test_anything_else_in_the_directory_is_left_alone_and_listed_nowhere(storage
     ],
 )
 def test_what_is_no_file_is_no_backup(client, make):
-    backup_id, path = client.upload({})["id"], client.data_dir / file_name(OLD)
+    backup_id, path = client.upload({})["id"], client.data_dir / file_name(FUTURE)
     make(path)
     assert client.listed() == [backup_id]
+    assert client.get("/api/backup/latest").json["id"] == backup_id
     for method in ("GET", "DELETE"):
-        assert_error(client.request(method, f"/api/backup/{OLD}"), 404)
+        assert_error(client.request(method, f"/api/backup/{FUTURE}"), 404)
     assert os.path.lexists(path)
 
 

@@ -1,8 +1,9 @@
 """GET /api/health: whether backups can be stored, asked once a second and by anyone."""
 
 import os
+import time
 from datetime import UTC, datetime
-from errno import EPERM
+from errno import EIO, EPERM
 
 import pytest
 from support import Client, assert_error
@@ -47,6 +48,20 @@ def test_a_file_system_without_links_is_said_to_be_unfit_from_the_first_call_on(
     monkeypatch.setattr(os, name, refuse)
     client = make_client()
     for _ in range(2):
-        assert f"{words} links" in unavailable(client)
+        assert f"{client.data_dir}: there are {words} links" in unavailable(client)
     monkeypatch.undo()
     assert client.get("/api/health").status == 200
+
+
+@pytest.mark.parametrize(("later", "is_tried"), [(0.9, False), (1.1, True)])
+def test_after_a_success_nothing_is_tried_for_a_second(client, monkeypatch, later, is_tried):
+    now = time.monotonic() + 10
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    assert client.get("/api/health").status == 200
+    now += later
+
+    def fail(*_, **__):
+        raise OSError(EIO, os.strerror(EIO))
+
+    monkeypatch.setattr(os, "open", fail)
+    assert client.get("/api/health").status == (503 if is_tried else 200)

@@ -48,6 +48,12 @@ def in_another_form(data: bytes) -> bytes:
     return b'{\n  "id": "i",\n  "timestamp": "t",\n  "data": %s\n}' % data
 
 
+def test_a_large_member_of_the_base_stays_whole_and_expected_counts_are_no_member():
+    large = b'"x":"%s"' % (b"x" * 300_000)
+    assert large in changed(b'{"counts":{"atoms":0},"y":1}', b"{%s}" % large)
+    assert b'"counts"' not in changed(b'{"counts":{"atoms":0},"y":1}', b"{}")
+
+
 @given(changes())
 @example((BASE, b'{"o\\u006cd": [] ,"atoms":{"put":[{"slug":"z"},{"slug":"b","n":2}]}}'))
 @example((b'{"atoms":1,"atoms":[],"x":{"atoms":[9]}}', b'{"atoms":{"put":[{"slug":"z"}]}}'))

@@ -13,6 +13,7 @@ from backup_server.errors import InvalidBackup
     [
         (b'{"a":', "it ends too early (byte 5)"),
         (b'{"a":NaN}', "(byte 5)"),
+        (b'{"a":"\xf0\x9f\x98', "not valid UTF-8 (byte 6)"),
         *(
             (b'{"x":"' + b"a" * (at - 6) + bad + b'"}', f"not valid UTF-8 (byte {at})")
             for at in (6, 262_143, 262_144)

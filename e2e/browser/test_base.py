@@ -120,6 +120,8 @@ def test_a_list_that_lags_costs_one_whole_upload_an_hour_and_clears_the_flags(ta
     assert len(wire.uploads) == 2
     tab.put_atom("edited", 20_000)
     tab.clock.run_for(6_000)
+    # Its receipt has been read, or the return would send it again, with its key.
+    tab.wait_for_status(unsyncedCount=0)
     assert wire.wait_answered(3)[2].base is None
     tab.unroute(LISTS)
     tab.return_to()

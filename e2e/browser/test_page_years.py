@@ -187,10 +187,11 @@ def test_a_deletion_is_confirmed_and_says_that_the_device_backs_up_again(page, s
     assert page.evaluate("document.activeElement.id") == "backups"
 
 
-#: Resolves to whether the request succeeds without waiting for the page's connection.
+#: Whether the page's connection lets the request succeed. It may be blocked first, until the
+#: transactions of other pages have ended.
 UNBLOCKED = """([method, ...parameters]) => new Promise((resolve) => {
     const request = indexedDB[method]('eoe-atoms', ...parameters);
-    request.onblocked = () => resolve(false);
+    setTimeout(resolve, 10_000, false);
     request.onsuccess = () => { request.result?.close(); resolve(true); };
 })"""
 

@@ -135,6 +135,26 @@ def test_much_leaves_after_five_seconds_of_quiet_and_a_minute_at_most(tab, wire)
     tab.assert_backed_up()
 
 
+def test_of_two_connections_that_a_host_opened_at_its_start_the_kept_one_is_watched(tab):
+    tab.evaluate(
+        """async () => {
+            const open = () => new Promise((resolve) => {
+                const request = indexedDB.open('eoe-atoms');
+                request.onsuccess = () => resolve(request.result);
+            });
+            const first = await open();
+            window.kept = await open();
+            let asked = 0;
+            host.client.configure({ getDB: async () => (++asked < 3 ? first : window.kept) });
+            await host.client.getUnsyncedCount();
+        }"""
+    )
+    tab.evaluate(
+        "void kept.transaction('atoms', 'readwrite').objectStore('atoms').put({ slug: 'a' })"
+    )
+    tab.wait_for_status(unsyncedCount=1)
+
+
 def test_what_commits_while_the_page_is_hidden_leaves_at_once(tab, wire):
     tab.hide()
     tab.put_atom("late")

@@ -55,6 +55,9 @@ export class Stores {
 
   /** @param {readonly Category[]} stores @param {IDBTransactionMode} mode */
   async #begin(stores, mode) {
+    // A host that asked for its connection twice at once, at its start, has two and keeps one.
+    const { getDB } = this.client.settings;
+    if (this.shared && bare(await getDB?.()) !== this.#current) this.disconnect();
     this.#connection ??= this.#connect();
     return (await this.#connection).transaction([...stores], mode);
   }

@@ -110,7 +110,7 @@ check_storage() {
   [[ $next == "$now" || $next == "${NEW_STORAGE:-}" ]] || fail "$(
     cat <<MESSAGE
 the backups are in $now, and these settings would have the server use
-$next instead, so nothing was replaced. DATA_DIR and BACKUP_VOLUME choose it; one that is exported
+$next instead, so nothing was replaced. DATA_DIR and BACKUP_VOLUME choose it; an exported variable
 overrides .env. If the other storage is what you mean:
 
   NEW_STORAGE=$next ./deploy.sh

@@ -35,7 +35,7 @@ class Directory:
         self._opened = os.fstat(self.descriptor)
 
     def check(self) -> None:
-        """Raise Unavailable if the path leads to another directory than the one that is open."""
+        """Raise Unavailable if the path no longer leads to the open directory."""
         if not os.path.samestat(os.stat(self.path), self._opened):
             raise Unavailable(
                 f"{self.path} is not the directory this server started with, as if its disk "

@@ -27,7 +27,7 @@ threads = 32
 worker_connections = 700
 # Longer than proxies keep idle connections (60 s in nginx), or they might send on a closing one.
 keepalive = 75
-# An upload in flight when the server is told to stop has so many seconds to end.
+# An upload in flight when the server stops has so many seconds to end.
 graceful_timeout = 60
 preload_app = True
 accesslog = "-"

@@ -21,7 +21,7 @@ from .upload import CATEGORIES, ORIGIN_MEMBERS, Excerpt, Origin, Piece, Upload, 
 
 #: The member of a record that tells it from the others of its category.
 KEYS = dict(zip(CATEGORIES, ("slug", "id", "id", "id", "atomSlug"), strict=True))
-#: The most records of a category that are told apart in memory; more have to be uploaded whole.
+#: The most records of a category whose keys are held in memory; more have to be uploaded whole.
 MOST_RECORDS = 250_000
 #: New records of a category by key as they were sent; None deletes one.
 Edits = dict[str, memoryview | None]

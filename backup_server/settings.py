@@ -28,7 +28,7 @@ class SettingsError(AppImportError, ClickException):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the server was told: fields have the names and units of the README's variables."""
+    """The configuration: fields have the names and units of the README's variables."""
 
     host: str = "127.0.0.1"
     port: int = 3081

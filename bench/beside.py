@@ -19,7 +19,7 @@ Work = Callable[["Side"], float]
 
 
 class Side:
-    """One of the two servers, with what is stored in it before anything is measured."""
+    """One of the two servers, with the backups in it that the rows need."""
 
     def __init__(self, port: int):
         self.port, self.client = port, c.Client(port)

@@ -1,7 +1,7 @@
 """``python bench/changes.py``: what a small change to a large backup costs the server.
 
 A change of 5 KB to a base of 50 MB, 10,000 records of one category, beside a whole upload of 50 MB,
-in turn; and the memory of all of the server's processes meanwhile (RssAnon and RssShmem of
+in turn; and the memory of all the server's processes during them (RssAnon and RssShmem of
 proc_pid_status(5)), for one change and for eight at once.
 """
 
@@ -54,7 +54,7 @@ def memory_bytes(pid: int) -> int:
 
 
 def peak(pid: int, works: list) -> int:
-    """Do all at once; return the most memory that the server had meanwhile."""
+    """Do all at once; return the most memory that the server had during it."""
     threads = [threading.Thread(target=work) for work in works]
     for thread in threads:
         thread.start()

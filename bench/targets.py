@@ -37,7 +37,7 @@ def body_of(size: int) -> bytes:
 def write_floor(directory: Path, data: bytes) -> None:
     """Store bytes as durably as the server promises, and nothing else.
 
-    Files are kept, as the server's are: one that reuses a deleted file's blocks is written faster.
+    Files are kept, as the server's are: a file in the blocks of a deleted file is written faster.
     """
     unique = f"{os.getpid()}-{time.monotonic_ns()}"
     temporary, name = directory / f"floor-{unique}.tmp", directory / f"floor-{unique}"

@@ -1,4 +1,4 @@
-"""What the server makes of JSON, told by Python's own reader: the reference for tests and fuzzing.
+"""What the server makes of JSON, by Python's own reader: the reference for tests and fuzzing.
 
 Data is given by name: of each member its text, and that of its value. Numbers are their digits.
 What is no JSON by RFC 8259, or what the server refuses, is a ValueError.

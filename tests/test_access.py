@@ -1,4 +1,4 @@
-"""Who may call: host names, origins, the token, and what browsers are told of it."""
+"""Who may call: host names, origins, the token, and the CORS headers for browsers."""
 
 import base64
 

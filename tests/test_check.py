@@ -66,7 +66,7 @@ LOST = ["atoms fell from 41 to 20: restore it from {0}"]
 LOST += ["voiceNotes fell from 1 to 0: restore it from {0}"]
 PHONES = ["Phone: atoms fell from 3 to 1: restore it from {0}"]
 AGE = "the newest backup, {0}, is "
-# What is stored, what is asked, and what is found; {0} is the first backup's id.
+# The backups, the options, and the findings; {0} is the first backup's id.
 FINDINGS = {
     "nothing": ([], "--max-age 26h", ["there is no backup that can be read"]),
     "older than minutes": ([(2, FULL)], "--max-age 119m", [AGE + "2.0 hours old"]),

@@ -14,7 +14,7 @@ LAST = PHONES[0]
 
 @pytest.fixture
 def directory(tmp_path):
-    """A phone that backs up twice a day, a laptop of the day before, and one backup before both."""
+    """A phone with two backups a day, a laptop before it, and before both one without a device."""
     write_backup(tmp_path / "data", datetime(2026, 2, 28, 12, tzinfo=UTC))
     write_backup(tmp_path / "data", datetime(2026, 3, 1, 12, tzinfo=UTC), **LAPTOP)
     for day in range(2, 6):

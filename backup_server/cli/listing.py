@@ -11,7 +11,7 @@ from .survey import say, survey
 @click.command("list", epilog="Example: portfolio-backup list --json | jq -r '.backups[0].id'")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_backups(as_json: bool) -> None:
-    """Print what is stored, newest first; then what is damaged.
+    """Print the backups, newest first; then the damaged files.
 
     A line a backup: id, bytes, the device where there are several, items by category. With --json:
     backups (id, timestamp, size, counts, deviceId, device) and damaged (id and error).

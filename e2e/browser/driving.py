@@ -141,7 +141,7 @@ class Tab:
             self.page.close(run_before_unload=True)
 
     def hide(self, state="hidden"):
-        """What a tab switch does to a page; headless tabs stay visible, so this is told to it."""
+        """Do what a tab switch does to a page; a headless tab itself stays visible."""
         self.evaluate(
             """value => {
                 Object.defineProperty(document, 'visibilityState', {value, configurable: true});

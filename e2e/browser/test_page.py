@@ -175,7 +175,7 @@ HOSTILE = [
 ]
 
 
-def test_what_a_backup_says_is_text_and_no_longer_than_the_page_bears(page, wire, server):
+def test_what_a_backup_says_is_text_and_no_longer_than_the_page_can_show(page, wire, server):
     atoms = [{"slug": f"2026-01-0{n}-x", "title": title} for n, title in enumerate(HOSTILE)]
     server.upload({"atoms": atoms, "device": "<b>Studio</b> Mac" + "c" * 50_000})
     page.reload()

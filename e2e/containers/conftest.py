@@ -108,7 +108,7 @@ def deployment(shared_deployment):
 
 @pytest.fixture
 def redeployed(shared_deployment):
-    """The same for a test that deploys other settings; the next one that needs it deploys anew."""
+    """The same for a test that deploys other settings; the next test deploys anew."""
     (shared_deployment.directory / "redeployed").touch()
     yield shared_deployment
     shared_deployment.configure()

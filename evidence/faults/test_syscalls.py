@@ -25,7 +25,7 @@ from support import Server, assert_error, backups_in, strays_in, wait_until
 
 CANNOT_FAIL = {"close", "mmap", "ioctl", "lseek"}
 KEY = "0123456789abcdef"
-#: One thread does all that a request needs, so that its calls can be told by their numbers.
+#: One thread does all that a request needs, so that its calls can be identified by their numbers.
 ONE_THREAD = [
     *(sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--threads", "1"),
     "backup_server:create_app()",

@@ -2,9 +2,9 @@
 
 ``python -m fuzz -max_total_time=3600``, in ``evidence/``, takes libFuzzer's options. Each input is
 read as the body of an upload; as a stored backup, a NUL, and the body of a change to it; and as a
-file in the storage directory. The coverage of ``backup_server`` guides it (atheris). What is stored
-or refused is compared with Python's own JSON reader (``oracle.py`` in ``tests/``). An exception is
-a bug found: its input lies in the corpus afterwards, under a name that begins with found-.
+file in the storage directory. The coverage of ``backup_server`` guides it (atheris). Each
+result is compared with that of Python's own JSON reader (``tests/oracle.py``). An exception is a
+bug found: its input lies in the corpus afterwards, under a name that begins with found-.
 """
 
 import json
@@ -32,7 +32,7 @@ WORDS = r"""{ } [ ] : , " \\ \u0061 \ud83d \ude00 null true 1e400 -0 1.0 "atoms"
 
 
 def compare(text: bytes, expect, store) -> None:
-    """Check that what is stored is what the oracle expects, or that both refuse it."""
+    """Check that the stored document is the oracle's, or that both refuse the input."""
     try:
         expected = expect()
     except (ValueError, RecursionError):  # is_near_a_limit says whether it may be the latter

@@ -2,7 +2,7 @@
 
 Each step is followed by a return to the page and a minute. Then the words of the page are compared
 with the truth, which is worked out from the server's files: a plain green "Backed up" while the
-newest backup of the device is not exactly what is stored there ends the walk, and so does anything
+newest backup of the device is not exactly the device's records ends the walk, and so does anything
 else that stays so for longer than the time of an upload. At the end nothing is lost, and no state
 has been stored twice in a row without a reason.
 """
@@ -132,7 +132,7 @@ class Walk:
         return [by_key(one["data"]) for one in documents if one.get("deviceId") == device.id]
 
     def is_safe(self, device, page):
-        """Whether the newest backup of the device is exactly what is stored there."""
+        """Whether the newest backup of the device has exactly the device's records."""
         return self.series(device)[:1] == [page.stored()]
 
     def return_to(self, device):

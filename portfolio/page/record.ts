@@ -40,7 +40,7 @@ export function timeOf(record: Stored) {
   for (const member of TIMES) {
     const value = record[member];
     const time = typeof value === 'string' ? Date.parse(value) : value;
-    // A number may be anything; a date is one that a Date can hold.
+    // A number may be anything; a date is a number that a Date can hold.
     if (typeof time === 'number' && !Number.isNaN(new Date(time).getTime())) return time;
   }
   return 0;

@@ -59,7 +59,7 @@ export async function saveAtom(atom: Atom | null, fields: Fields) {
   const date = updatedAt.slice(0, 10);
   const base = atom ?? { slug: await freeSlug(`${date}-${slugOf(fields.title)}`), date };
   const transaction = (await getDB()).transaction('atoms', 'readwrite');
-  // What is stored now, not what was shown: another tab may have saved other members.
+  // The record as it is now, not as it was shown: another tab may have saved other members.
   const stored = await transaction.store.get(base.slug);
   await transaction.store.put({ type: 'visual', ...base, ...stored, ...fields, updatedAt });
   await transaction.done;

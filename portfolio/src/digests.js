@@ -25,7 +25,7 @@ export function randomHex() {
  * backup they have another key, or the newest backup would be that other one.
  *
  * @param {string} deviceId @param {string | null} base
- * @param {string} after the id of the base, also of one that is lost, and of the newest listed
+ * @param {string} after the id of the base, also of a lost base, and of the newest listed
  * @param {Entry[]} entries
  */
 export function keyOf(deviceId, base, after, entries) {

@@ -1,5 +1,5 @@
 /**
- * The one fact a record: what is stored here, and is not in the base. Counts, status, uploads and
+ * One fact for each record: whether the base has it as it is here. Counts, status, uploads and
  * flags follow from it. The base is the newest backup of this device. It is *lost* while the server
  * lists another one as that: then every record is pending, and nothing is a deletion. This module
  * is pure: no IndexedDB, no page, no clock.
@@ -91,14 +91,14 @@ export class Pending {
     this.complete = false;
   }
 
-  /** @param {State} next compared with what is stored from now on */
+  /** @param {State} next the base to compare the records with from now on */
   rebase(next) {
     this.#swap([...this.state.known.keys(), ...next.known.keys()], () => {
       this.state = next;
     });
   }
 
-  /** @param {Entry} entry what is stored under its name now */
+  /** @param {Entry} entry the record of its name as it is now */
   track(entry) {
     this.#scan?.written.add(entry.name);
     if (entry.digest === null) this.#scan?.found.delete(entry.name);

@@ -3,7 +3,7 @@
  * by which a record is newer here.
  *
  * Each device numbers its voice notes from 1. Two are versions of one note only if `id`, `atomSlug`
- * and `createdAt` agree; one that is here under another number is the same; any other one whose
+ * and `createdAt` agree; a note that is here under another number is the same; any other one whose
  * number is taken here gets a new number.
  */
 

@@ -35,7 +35,7 @@ export async function* readBatches(stores) {
 
 /**
  * @param {Stores} stores @param {Reference[]} references
- * @returns {Promise<(StoredRecord | null)[]>} what is stored under each, as of one moment
+ * @returns {Promise<(StoredRecord | null)[]>} the record of each, as of one moment
  */
 export function readRecords(stores, references) {
   return stores.transact(CATEGORIES, 'readonly', async (transaction) => {

@@ -1,7 +1,7 @@
 /**
  * Bringing records back out of a backup: planned and checked first, then written in one
  * transaction, and undone by one call. What was restored is pending like any edit, and an upload
- * follows it always: the newest backup of this device may not be the one that this page knows.
+ * follows it always: the newest backup of this device may not be the base that this page knows.
  */
 
 import { FLAGGED } from './categories.js';

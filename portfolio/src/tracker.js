@@ -1,5 +1,5 @@
 /**
- * Keeps `Pending` true to what is stored: by the writes that are seen, here and in other tabs, and
+ * Keeps `Pending` true to the database: by the writes that are seen, here and in other tabs, and
  * by scans, in short turns, of what can't be seen. A scan follows an unseen write, what a person
  * does where writes can't be seen, and each question to the server for the base.
  */
@@ -25,7 +25,7 @@ export class Tracker {
   #scheduled = null;
   /** Before this moment of `performance.now()` no scan runs by itself. */
   #restUntil = 0;
-  /** @type {unknown} why the last scan failed; null after one that did not */
+  /** @type {unknown} why the last scan failed; null after a scan that succeeded */
   failure = null;
 
   /** @param {Client} client */

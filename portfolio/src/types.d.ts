@@ -169,7 +169,7 @@ export type Part = { id: string; timestamp: string; data: Partial<BackupDocument
 export interface PlannedRecord extends Reference {
   /** `conflict`: it is newer here. */
   action: 'add' | 'replace' | 'conflict' | 'same';
-  /** What is stored, null where nothing is. */
+  /** The record, null where there is none. */
   here: StoredRecord | null;
   inBackup: StoredRecord;
 }

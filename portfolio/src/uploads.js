@@ -31,7 +31,7 @@ export class Uploads {
   unanswered = null;
   /** @type {Pick<BackupStatus, 'verified' | 'reached' | 'note' | 'progress'>} */
   status = { verified: false, reached: null, note: null, progress: null };
-  /** @type {unknown} why the last run failed; null after one that did what was to do */
+  /** @type {unknown} why the last run failed; null after a run that did its task */
   failure = null;
   /** Whether a run has ever succeeded. */
   succeeded = false;

@@ -54,7 +54,7 @@ function signed(indent) {
 }
 
 for (const indent of [0, 2]) {
-  test(`a file that was damaged is told by its outermost digest, indent ${indent}`, async () => {
+  test(`a damaged file is found by its outermost digest, indent ${indent}`, async () => {
     const text = signed(indent);
     assert.equal((await read(text)).data.title, 'über');
     const { sha256, data, ...head } = JSON.parse(text);

@@ -9,6 +9,7 @@ import logging
 import socket
 import struct
 import sys
+import time
 from contextlib import suppress
 from functools import partial
 
@@ -17,6 +18,8 @@ from gunicorn.http.errors import ParseException
 
 #: The longest waits for a client to send a byte, and to read some; sendall may wait twice.
 RECEIVE_SECONDS, SEND_SECONDS = 20, 12
+#: For how many seconds the rest of a refused body is read.
+DRAIN_SECONDS = 300
 # By default the kernel buffers megabytes, and reports room after a third: minutes at 15 KB/s.
 _UNSENT_BYTES = 128 * 1024
 
@@ -57,9 +60,10 @@ def _finish(request: Request, status: int) -> None:
     never see the answer (RFC 9112, section 9.6).
     """
     is_broken = status == 408 or isinstance(sys.exception(), OSError)
+    deadline = time.monotonic() + DRAIN_SECONDS
     try:
         while not is_broken and request.stream.read(256 * 1024):
-            pass
+            is_broken = time.monotonic() > deadline
     except (OSError, ParseException):
         is_broken = True
     connection = request.environ.get("gunicorn.socket")

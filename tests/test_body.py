@@ -7,6 +7,9 @@ import tracemalloc
 import pytest
 from support import Client, assert_error, backups_in
 
+from backup_server import connection, create_app
+from backup_server.settings import Settings
+
 LIMIT = 100_000
 MIB = 1024 * 1024
 GZIPPED = {"Content_Encoding": "gzip"}
@@ -123,3 +126,21 @@ def test_gzip_that_comes_to_nothing_ends_all_the_same(limited):
     blocks = empty[:10] + b"\x00\x00\x00\xff\xff" * 200_000
     for body in (empty * 50_000, blocks):
         refused(limited, body, 413, **GZIPPED)
+
+
+def test_a_refused_body_without_an_end_is_not_read_for_ever(tmp_path, monkeypatch):
+    class Endless:
+        reads = 0
+
+        def read(self, size: int) -> bytes:
+            self.reads += 1
+            assert self.reads < 10
+            return bytes(size)
+
+    body = Endless()
+    monkeypatch.setattr(connection, "DRAIN_SECONDS", -1)
+    client = create_app(Settings(data_dir=tmp_path)).test_client()
+    environ = {"wsgi.input": body, "wsgi.input_terminated": True}
+    with client.post("/api/backup", content_type="text/html", environ_overrides=environ) as answer:
+        assert answer.status_code == 415
+    assert body.reads == 1
